@@ -1,0 +1,128 @@
+//! Policies that are valid and almost certainly a mistake.
+
+use crate::{AddressEntry, AddressRange, HostPattern, Policy};
+
+/// Why a policy needs an explicit `force`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Danger {
+    /// The block list covers every IPv4 address for every host.
+    BlocksAllV4,
+    /// The block list covers every IPv6 address for every host.
+    BlocksAllV6,
+    /// The rule with this id holds for every address of a family and names nothing else.
+    RuleBlocksAll(u64),
+}
+
+impl std::fmt::Display for Danger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::BlocksAllV4 => f.write_str("the block list covers every IPv4 address"),
+            Self::BlocksAllV6 => f.write_str("the block list covers every IPv6 address"),
+            Self::RuleBlocksAll(id) => write!(f, "rule {id} blocks every address of a family"),
+        }
+    }
+}
+
+/// The first danger of a policy. O(n log n) in the length of the block list.
+pub fn danger(policy: &Policy) -> Option<Danger> {
+    if covers(
+        &policy.block_list,
+        |range| match range {
+            AddressRange::V4 { first, last } => Some((u128::from(first), u128::from(last))),
+            AddressRange::V6 { .. } => None,
+        },
+        u128::from(u32::MAX),
+    ) {
+        return Some(Danger::BlocksAllV4);
+    }
+    if covers(
+        &policy.block_list,
+        |range| match range {
+            AddressRange::V6 { first, last } => Some((first, last)),
+            AddressRange::V4 { .. } => None,
+        },
+        u128::MAX,
+    ) {
+        return Some(Danger::BlocksAllV6);
+    }
+    policy.rules.iter().find_map(|rule| {
+        let everywhere =
+            rule.domain.as_ref().is_none_or(|e| e.evaluate(|pattern| *pattern == HostPattern::Any));
+        let mut only = rule.clone();
+        (only.ip, only.domain) = (None, None);
+        let nothing_else = !only.no_cookie
+            && only.country.is_none()
+            && only.other_headers.is_empty()
+            && [&only.url, &only.args, &only.body, &only.cookie, &only.ua, &only.referer]
+                .into_iter()
+                .all(Option::is_none);
+        let all = rule.ip.as_ref().is_none_or(|e| e.evaluate(AddressRange::is_everything));
+        (rule.active && !rule.lm && everywhere && nothing_else && all)
+            .then_some(Danger::RuleBlocksAll(rule.id))
+    })
+}
+
+fn covers(
+    entries: &[AddressEntry],
+    ends: impl Fn(AddressRange) -> Option<(u128, u128)>,
+    last: u128,
+) -> bool {
+    let mut ranges: Vec<_> = entries
+        .iter()
+        .filter(|entry| entry.domain == HostPattern::Any)
+        .filter_map(|entry| ends(entry.range))
+        .collect();
+    ranges.sort_unstable();
+    let mut next = 0u128;
+    for (start, end) in ranges {
+        if start > next {
+            return false;
+        }
+        if end == last {
+            return true;
+        }
+        next = next.max(end + 1);
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Rule, RuleText};
+
+    fn listed(entries: &[&str]) -> Option<Danger> {
+        let block_list = entries.iter().map(|e| e.parse().unwrap()).collect();
+        danger(&Policy { block_list, ..Policy::default() })
+    }
+
+    fn ruled(text: RuleText) -> Option<Danger> {
+        let rules = vec![Rule::parse(7, &text).unwrap()];
+        danger(&Policy { rules, ..Policy::default() })
+    }
+
+    #[test]
+    fn everything_is_found_also_in_pieces() {
+        assert_eq!(listed(&["0.0.0.0/0"]), Some(Danger::BlocksAllV4));
+        assert_eq!(listed(&["128.0.0.0/1", "0.0.0.0/1"]), Some(Danger::BlocksAllV4));
+        assert_eq!(listed(&["::/0"]), Some(Danger::BlocksAllV6));
+        assert_eq!(listed(&["domain=a.com 0.0.0.0/0"]), None);
+        assert_eq!(listed(&["0.0.0.0/1", "128.0.0.1-255.255.255.255"]), None);
+        assert_eq!(listed(&["1.0.0.0/8", "1.1.1.1"]), None);
+    }
+
+    #[test]
+    fn a_rule_that_blocks_everyone_is_found() {
+        let all = Some("0.0.0.0/0".to_owned());
+        let rule = RuleText { ip: all.clone(), ..RuleText::default() };
+        assert_eq!(ruled(rule.clone()), Some(Danger::RuleBlocksAll(7)));
+        assert_eq!(ruled(RuleText { lm: true, ..rule.clone() }), None);
+        assert_eq!(ruled(RuleText { url: Some("YQ==".into()), ..rule }), None);
+        assert_eq!(
+            ruled(RuleText { domain: Some("a.com".into()), ip: all, ..RuleText::default() }),
+            None
+        );
+        let not = RuleText { ip: Some("!1.1.1.1".into()), ..RuleText::default() };
+        assert_eq!(ruled(not), Some(Danger::RuleBlocksAll(7)));
+    }
+}

@@ -1,0 +1,36 @@
+//! The meaning of nwaf's policy: settings, host and address patterns, extended
+//! rules and the order in which they decide.
+//!
+//! Everything that gives a word of the specification its meaning is here, and
+//! every other crate runs this code instead of its own reading: the API refuses
+//! with it, syncd compiles with it, the module decides with it.
+//!
+//! Invariants: no I/O, no clock, no nginx, no `unsafe`. A value that parsed is
+//! valid; there is no second validation step.
+
+#![forbid(unsafe_code)]
+
+pub mod address;
+pub mod error;
+pub mod expression;
+pub mod host;
+pub mod limits;
+pub mod list;
+pub mod request;
+pub mod rule;
+pub mod settings;
+pub mod text;
+pub mod verdict;
+
+mod evaluate;
+mod guard;
+
+pub use address::{AddressEntry, AddressRange};
+pub use error::Invalid;
+pub use evaluate::Policy;
+pub use guard::{Danger, danger};
+pub use host::{Host, HostPattern};
+pub use request::{Headers, Request};
+pub use rule::{Rule, RuleText};
+pub use settings::{Key, Settings};
+pub use verdict::{Action, BlockType, Reason, Reasons, Source, Verdict, Zone};

@@ -1,0 +1,25 @@
+//! Every size limit of a policy, with the reason for its value.
+//!
+//! A policy beyond a limit is refused as a whole, by the API with 422 and by
+//! syncd with a report; no limit is ever applied by silently cutting.
+
+/// Entries of one address list. Ten times the size the product promises to serve.
+pub const LIST_ENTRIES: usize = 10_000_000;
+/// Extended rules of one policy. Ten times the size the product promises to serve.
+pub const RULES: usize = 100_000;
+/// Terms of one expression; more belong into several rules.
+pub const EXPRESSION_TERMS: usize = 1_024;
+/// Bytes of one decoded text term. nginx's default largest header line is 8 KiB.
+pub const LITERAL_BYTES: usize = 4_096;
+/// Conditions on `other_headers` of one rule.
+pub const HEADER_CONDITIONS: usize = 64;
+/// Bytes of a host name (RFC 1035, section 2.3.4, without the root's dot).
+pub const HOST_BYTES: usize = 253;
+/// Bytes of one label of a host name (RFC 1035, section 2.3.4).
+pub const LABEL_BYTES: usize = 63;
+/// Longest ban a limit may set, in seconds: one year.
+pub const BLOCK_TIME_SECONDS: u32 = 31_536_000;
+/// Highest rate a limit may name, in requests per unit.
+pub const RATE: u32 = 1_000_000;
+/// Reasons kept in one verdict; further ones are counted.
+pub const REASONS: usize = 8;

@@ -1,0 +1,422 @@
+//! Bundles: a whole policy with its place in history, and what nodes report back.
+//!
+//! Order is the pair (session, generation), compared in this order; never a
+//! clock. The session is larger after every event that could make generations
+//! repeat (restore, re-initialisation), so a larger pair is always newer.
+
+use std::collections::BTreeMap;
+
+use policy::limits::RULES;
+use policy::{Invalid, Policy, Rule, RuleText, Settings, list};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use utoipa::ToSchema;
+
+/// Largest bundle that is accepted, in bytes of JSON.
+pub const BUNDLE_BYTES: usize = 256 << 20;
+/// Longest time a server holds a long poll, in seconds.
+pub const WAIT_SECONDS_MAX: u64 = 60;
+
+/// The place of a policy in history.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
+    ToSchema,
+)]
+pub struct Revision {
+    /// Which history; larger is newer.
+    pub session: u64,
+    /// Which change of that history; grows by one with every committed change.
+    pub generation: u64,
+}
+
+impl std::fmt::Display for Revision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.session, self.generation)
+    }
+}
+
+/// A rule with its identity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BundleRule {
+    /// Identity, unique for ever within a session; never 0.
+    pub id: u64,
+    /// Expression over addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip: Option<String>,
+    /// Expression over base64 host patterns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// Expression over base64 country codes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+    /// Expression over base64 texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Expression over base64 texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub args: Option<String>,
+    /// Expression over base64 texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    /// Expression over base64 texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<String>,
+    /// Expression over base64 texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ua: Option<String>,
+    /// Expression over base64 texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub referer: Option<String>,
+    /// Conditions `base64(name):base64(value)`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_headers: Vec<String>,
+    /// The request must have no cookie.
+    pub no_cookie: bool,
+    /// Observe, never block.
+    pub lm: bool,
+    /// Report hits to the API.
+    pub api: bool,
+    /// Hits do not count for `nwaf_limit`.
+    pub noban: bool,
+    /// Whether the rule takes part at all.
+    pub active: bool,
+}
+
+impl BundleRule {
+    /// Joins an identity and a text.
+    pub fn new(id: u64, text: RuleText) -> Self {
+        let RuleText {
+            ip,
+            domain,
+            country,
+            url,
+            args,
+            body,
+            cookie,
+            ua,
+            referer,
+            other_headers,
+            no_cookie,
+            lm,
+            api,
+            noban,
+            active,
+        } = text;
+        Self {
+            id,
+            ip,
+            domain,
+            country,
+            url,
+            args,
+            body,
+            cookie,
+            ua,
+            referer,
+            other_headers,
+            no_cookie,
+            lm,
+            api,
+            noban,
+            active,
+        }
+    }
+
+    /// The rule's text without its identity.
+    pub fn into_text(self) -> RuleText {
+        let Self {
+            id: _,
+            ip,
+            domain,
+            country,
+            url,
+            args,
+            body,
+            cookie,
+            ua,
+            referer,
+            other_headers,
+            no_cookie,
+            lm,
+            api,
+            noban,
+            active,
+        } = self;
+        RuleText {
+            ip,
+            domain,
+            country,
+            url,
+            args,
+            body,
+            cookie,
+            ua,
+            referer,
+            other_headers,
+            no_cookie,
+            lm,
+            api,
+            noban,
+            active,
+        }
+    }
+}
+
+/// What a bundle says: everything that is active, nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BundleContent {
+    /// Active settings by name.
+    pub settings: BTreeMap<String, String>,
+    /// Entries of the block list; empty where the list is not active.
+    pub block_list: Vec<String>,
+    /// Active rules in the order of their ids.
+    pub rules: Vec<BundleRule>,
+}
+
+/// A whole policy as the API hands it to nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Bundle {
+    /// Its place in history.
+    pub revision: Revision,
+    /// The last generation in which somebody asked for a drastic change on
+    /// purpose (a list emptied, a policy that blocks everybody). A node may
+    /// accept a drastic bundle only where this is newer than what it runs.
+    pub forced_at: u64,
+    /// How many settings, entries and rules the content has.
+    pub count: u64,
+    /// SHA-256 over the content's JSON, in hexadecimal.
+    pub digest: String,
+    /// The policy.
+    pub content: BundleContent,
+}
+
+/// Why a bundle cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BundleError {
+    /// The number of elements differs from the announced one.
+    #[error("the bundle announces {announced} elements and has {found}")]
+    Count {
+        /// What the bundle says.
+        announced: u64,
+        /// What it holds.
+        found: u64,
+    },
+    /// The content is not what was digested.
+    #[error("the digest of the bundle's content does not match")]
+    Digest,
+    /// Identities are not unique and ascending.
+    #[error("rule {0} is out of order")]
+    RuleOrder(u64),
+    /// More rules than [`RULES`].
+    #[error("the bundle has more than {RULES} rules")]
+    TooManyRules,
+    /// Values without meaning; `rule N` precedes the field of a rule.
+    #[error("{} value(s) refused, first: {}", .0.len(), .0[0])]
+    Invalid(Vec<Invalid>),
+}
+
+impl BundleContent {
+    /// Number of settings, entries and rules.
+    pub fn count(&self) -> u64 {
+        (self.settings.len() + self.block_list.len() + self.rules.len()) as u64
+    }
+
+    /// SHA-256 over the JSON form, in hexadecimal.
+    pub fn digest(&self) -> String {
+        let mut hasher = Sha256::new();
+        serde_json::to_writer(HashWriter(&mut hasher), self).expect("plain data has a JSON form");
+        hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Understands the content.
+    ///
+    /// # Errors
+    /// [`BundleError::Invalid`] with every refused value, rule order, too many rules.
+    pub fn to_policy(&self) -> Result<Policy, BundleError> {
+        if self.rules.len() > RULES {
+            return Err(BundleError::TooManyRules);
+        }
+        let mut refused = Vec::new();
+        let settings = self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let settings = Settings::parse(settings).map_err(|why| refused.extend(why)).ok();
+        let entries = self.block_list.iter().map(String::as_str);
+        let block_list = list::parse_each("bl", entries).map_err(|why| refused.extend(why)).ok();
+        let mut rules = Vec::with_capacity(self.rules.len());
+        let mut last = 0;
+        for rule in &self.rules {
+            if rule.id <= last {
+                return Err(BundleError::RuleOrder(rule.id));
+            }
+            last = rule.id;
+            match Rule::parse(rule.id, &rule.clone().into_text()) {
+                Ok(rule) => rules.push(rule),
+                Err(why) => refused.extend(why.into_iter().map(|invalid| {
+                    let field = format!("rule {}: {}", rule.id, invalid.field);
+                    invalid.in_field(field)
+                })),
+            }
+        }
+        match (settings, block_list) {
+            (Some(settings), Some(block_list)) if refused.is_empty() => {
+                Ok(Policy { settings, block_list, rules })
+            }
+            _ => Err(BundleError::Invalid(refused)),
+        }
+    }
+}
+
+impl Bundle {
+    /// Seals a content with its place in history.
+    pub fn seal(revision: Revision, forced_at: u64, content: BundleContent) -> Self {
+        let (count, digest) = (content.count(), content.digest());
+        Self { revision, forced_at, count, digest, content }
+    }
+
+    /// Checks count and digest and understands the content.
+    ///
+    /// # Errors
+    /// See [`BundleError`].
+    pub fn to_policy(&self) -> Result<Policy, BundleError> {
+        let found = self.content.count();
+        if found != self.count {
+            return Err(BundleError::Count { announced: self.count, found });
+        }
+        if self.content.digest() != self.digest {
+            return Err(BundleError::Digest);
+        }
+        self.content.to_policy()
+    }
+}
+
+/// What a node says about a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AgentReport {
+    /// Name of the node, at most 128 characters.
+    pub node: String,
+    /// The bundle the report is about.
+    pub revision: Revision,
+    /// What became of it.
+    pub state: AgentState,
+    /// Why it was refused; at most 1,024 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What became of a bundle on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentState {
+    /// Published to nginx.
+    Published,
+    /// Refused; the previous one goes on.
+    Refused,
+}
+
+/// The one shape of an error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ErrorBody {
+    /// Always `error`.
+    pub status: String,
+    /// Stable word for programs, for example `invalid_value`.
+    pub code: String,
+    /// One sentence for people: field, value, reason, remedy.
+    pub message: String,
+    /// Every refused value, where there is more to say than one sentence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldError>,
+    /// Names this request in the server's log.
+    pub request_id: String,
+}
+
+/// One refused value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FieldError {
+    /// Name of the field.
+    pub field: String,
+    /// The refused piece.
+    pub value: String,
+    /// Why.
+    pub reason: String,
+    /// What would be accepted.
+    pub remedy: String,
+}
+
+impl From<Invalid> for FieldError {
+    fn from(invalid: Invalid) -> Self {
+        let Invalid { field, value, reason, remedy } = invalid;
+        Self { field, value, reason, remedy }
+    }
+}
+
+struct HashWriter<'a>(&'a mut Sha256);
+
+impl std::io::Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content() -> BundleContent {
+        BundleContent {
+            settings: [("nwaf_ip_wl".to_owned(), "127.0.0.1".to_owned())].into(),
+            block_list: vec!["2.2.2.2".into()],
+            rules: vec![BundleRule::new(
+                3,
+                RuleText { ip: Some("1.1.1.1".into()), ..RuleText::default() },
+            )],
+        }
+    }
+
+    #[test]
+    fn a_bundle_survives_its_json_form() {
+        let bundle = Bundle::seal(Revision { session: 1, generation: 2 }, 0, content());
+        let text = serde_json::to_string(&bundle).unwrap();
+        let read: Bundle = serde_json::from_str(&text).unwrap();
+        assert_eq!(read, bundle);
+        assert_eq!(read.to_policy().unwrap().rules[0].id, 3);
+    }
+
+    #[test]
+    fn tampering_is_noticed() {
+        let sealed = Bundle::seal(Revision::default(), 0, content());
+        let mut changed = sealed.clone();
+        changed.content.block_list[0] = "3.3.3.3".into();
+        assert_eq!(changed.to_policy(), Err(BundleError::Digest));
+        let mut shorter = sealed.clone();
+        shorter.content.rules.clear();
+        assert!(matches!(shorter.to_policy(), Err(BundleError::Count { .. })));
+        let mut twice = content();
+        twice.rules.push(twice.rules[0].clone());
+        assert_eq!(twice.to_policy(), Err(BundleError::RuleOrder(3)));
+    }
+
+    #[test]
+    fn newer_sessions_win_over_higher_generations() {
+        let old = Revision { session: 1, generation: 900 };
+        assert!(Revision { session: 2, generation: 1 } > old);
+        assert!(Revision { session: 1, generation: 899 } < old);
+    }
+}
