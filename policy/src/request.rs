@@ -11,7 +11,7 @@ pub trait Headers {
     fn visit(&self, visitor: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>);
 }
 
-impl<N: AsRef<[u8]>, V: AsRef<[u8]>> Headers for [(N, V)] {
+impl<N: AsRef<[u8]>, V: AsRef<[u8]>> Headers for Vec<(N, V)> {
     fn visit(&self, visitor: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>) {
         for (name, value) in self {
             if visitor(name.as_ref(), value.as_ref()).is_break() {

@@ -1,0 +1,89 @@
+//! Noticing that another file is in force, from a thread beside the request path.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{CURRENT, Snapshot, SnapshotError, Trust};
+
+/// What one look at the directory found.
+#[derive(Debug)]
+pub enum Event {
+    /// Nothing new.
+    Unchanged,
+    /// A new file is in force and was verified.
+    Loaded(Arc<Snapshot>),
+    /// A new file is in force and is refused; said once for each such file.
+    Refused(SnapshotError),
+    /// No file is in force; said once until there is one again.
+    Missing,
+}
+
+/// What tells one published file from the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    length: u64,
+    modified: (i64, i64),
+    mode: u32,
+    owner: u32,
+}
+
+/// Follows the file in force of one directory.
+#[derive(Debug)]
+pub struct Follower {
+    path: PathBuf,
+    trust: Trust,
+    /// What was looked at last; `Some(None)` where nothing was there.
+    seen: Option<Option<Stamp>>,
+}
+
+impl Follower {
+    /// Follows `dir/current.nws`.
+    pub fn new(dir: PathBuf, trust: Trust) -> Self {
+        Self { path: dir.join(CURRENT), trust, seen: None }
+    }
+
+    /// Looks once: one `stat`, and where the file is another one, opening and
+    /// verifying it, which is linear in its length.
+    pub fn poll(&mut self) -> Event {
+        let stamp = match self.stamp() {
+            Ok(stamp) => stamp,
+            Err(why) => {
+                // Not to be able to look is like a file that is refused, once.
+                let first = self.seen.is_none_or(|seen| seen.is_some());
+                self.seen = Some(None);
+                return match why.kind() {
+                    _ if !first => Event::Unchanged,
+                    io::ErrorKind::NotFound => Event::Missing,
+                    _ => Event::Refused(why.into()),
+                };
+            }
+        };
+        // The change time is left out on purpose: it moves when the file gets its
+        // second name, previous.nws.
+        if self.seen.flatten() == Some(stamp) {
+            return Event::Unchanged;
+        }
+        self.seen = Some(Some(stamp));
+        match Snapshot::open(&self.path, self.trust) {
+            Ok(snapshot) => Event::Loaded(Arc::new(snapshot)),
+            Err(why) => Event::Refused(why),
+        }
+    }
+
+    fn stamp(&self) -> io::Result<Stamp> {
+        let meta = fs::symlink_metadata(&self.path)?;
+        Ok(Stamp {
+            device: meta.dev(),
+            inode: meta.ino(),
+            length: meta.len(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            mode: meta.mode(),
+            owner: meta.uid(),
+        })
+    }
+}

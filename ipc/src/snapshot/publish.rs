@@ -1,0 +1,58 @@
+//! Putting a snapshot in force.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use super::{CURRENT, PREVIOUS};
+
+/// Name of the file that is being written; never looked at by readers.
+const UNFINISHED: &str = ".current.nws.tmp";
+/// Name under which the old file becomes the previous one.
+const OUTGOING: &str = ".previous.nws.tmp";
+
+/// Puts `bytes` in force in `dir`: readers see the old file or the new one,
+/// never a part, also across a loss of power. The file in force before stays
+/// as `previous.nws`. One writer per directory.
+///
+/// # Errors
+/// Any error of the file system; the file in force is then the old one.
+pub fn publish(dir: &Path, bytes: &[u8]) -> io::Result<()> {
+    let unfinished = dir.join(UNFINISHED);
+    remove(&unfinished)?;
+    let written = write(&unfinished, bytes).and_then(|()| {
+        keep_previous(dir)?;
+        fs::rename(&unfinished, dir.join(CURRENT))?;
+        File::open(dir)?.sync_all()
+    });
+    if written.is_err() {
+        // A full disk must not also keep the useless part of a file.
+        let _ = fs::remove_file(&unfinished);
+    }
+    written
+}
+
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Gives the file in force its second name without a moment in which it has none.
+fn keep_previous(dir: &Path) -> io::Result<()> {
+    let outgoing = dir.join(OUTGOING);
+    remove(&outgoing)?;
+    match fs::hard_link(dir.join(CURRENT), &outgoing) {
+        Ok(()) => fs::rename(outgoing, dir.join(PREVIOUS)),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(why) => Err(why),
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(why) if why.kind() != io::ErrorKind::NotFound => Err(why),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,180 @@
+//! The snapshot's verdict is the policy's verdict, for random policies and requests.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipc::snapshot::{Meta, Snapshot, compile};
+use policy::text::Scratch;
+use policy::{Host, Policy, Request, Rule, RuleText, Settings};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+fn address() -> impl Strategy<Value = IpAddr> {
+    prop_oneof![
+        (0u8..4, 0u8..4).prop_map(|(a, b)| IpAddr::V4(Ipv4Addr::new(1, a, 0, b))),
+        (0u16..4).prop_map(|a| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, a, 0, 0, 0, 0, 1))),
+        (0u8..4).prop_map(|a| IpAddr::V6(Ipv4Addr::new(1, a, 0, a).to_ipv6_mapped())),
+    ]
+}
+
+fn range() -> impl Strategy<Value = String> {
+    prop_oneof![
+        address().prop_map(|a| a.to_string()),
+        (0u8..4, 8u8..=32).prop_map(|(a, p)| format!("1.{a}.0.1/{p}")),
+        (0u8..4, 0u8..4).prop_map(|(a, b)| format!("1.{}.0.0-1.{}.0.2", a.min(b), a.max(b))),
+        (0u16..4, 16u8..=128).prop_map(|(a, p)| format!("2001:db8:{a}::1/{p}")),
+    ]
+}
+
+fn pattern() -> impl Strategy<Value = String> {
+    select(vec![
+        "*",
+        "example.com",
+        ".example.com",
+        "*.example.com",
+        "a.example.com",
+        ".com",
+        "*.com",
+        "other.org",
+    ])
+    .prop_map(str::to_owned)
+}
+
+fn host() -> impl Strategy<Value = &'static str> {
+    select(vec![
+        "",
+        "example.com",
+        "a.example.com",
+        "b.a.example.com",
+        "com",
+        "other.org",
+        "badexample.com",
+    ])
+}
+
+fn entry() -> impl Strategy<Value = String> {
+    (option::of(pattern()), range(), any::<bool>()).prop_map(|(pattern, range, api)| {
+        let prefix = pattern.map(|p| format!("domain={p} ")).unwrap_or_default();
+        format!("{prefix}{range}{}", if api { " api=yes" } else { "" })
+    })
+}
+
+fn expression(term: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
+    vec((any::<bool>(), any::<bool>(), term), 1..4).prop_map(|terms| {
+        let mut text = String::new();
+        for (index, (and, negated, term)) in terms.into_iter().enumerate() {
+            if index > 0 {
+                text.push(if and { '&' } else { '|' });
+            }
+            if negated {
+                text.push('!');
+            }
+            text.push_str(&term);
+        }
+        text
+    })
+}
+
+/// base64 of: a, b, ab, /, %, "a b", =, CH, RU
+fn text() -> impl Strategy<Value = String> {
+    select(vec!["YQ==", "Yg==", "YWI=", "Lw==", "JQ==", "YSBi", "PQ=="]).prop_map(str::to_owned)
+}
+
+fn header() -> impl Strategy<Value = String> {
+    // eA== is x, eQ== is y
+    prop_oneof![
+        Just("eA==:".to_owned()),
+        Just("!!eA==:".to_owned()),
+        expression(text()).prop_map(|e| format!("eQ==:{e}")),
+        expression(text()).prop_map(|e| format!(":{e}")),
+    ]
+}
+
+fn rule() -> impl Strategy<Value = RuleText> {
+    let conditions = (
+        option::of(expression(range())),
+        option::of(expression(pattern())),
+        option::of(expression(select(vec!["Q0g=", "UlU="]).prop_map(str::to_owned))),
+        option::of(expression(text())),
+        option::of(expression(text())),
+        option::of(expression(text())),
+        option::of(expression(text())),
+        option::of(expression(text())),
+        vec(header(), 0..3),
+    );
+    (conditions, any::<[bool; 4]>()).prop_map(|(c, flags)| RuleText {
+        ip: c.0,
+        domain: c.1,
+        country: c.2,
+        url: c.3,
+        args: c.4,
+        cookie: c.5,
+        ua: c.6.clone(),
+        referer: c.6,
+        body: c.7,
+        other_headers: c.8,
+        no_cookie: flags[0],
+        lm: flags[1],
+        api: flags[2],
+        active: flags[3],
+        noban: false,
+    })
+}
+
+fn policy() -> impl Strategy<Value = Policy> {
+    let list = || vec(entry(), 0..6);
+    let hosts = || vec(pattern(), 0..3);
+    (list(), list(), hosts(), hosts(), list(), vec(rule(), 0..6)).prop_map(
+        |(ip_wl, ip_lm, host_wl, host_lm, bl, rules)| {
+            let strip = |list: Vec<String>| list.join(",").replace(" api=yes", "");
+            let values = [
+                ("nwaf_ip_wl", strip(ip_wl)),
+                ("nwaf_ip_lm", strip(ip_lm)),
+                ("nwaf_host_wl", host_wl.join(",")),
+                ("nwaf_host_lm", host_lm.join(",")),
+            ];
+            Policy {
+                settings: Settings::parse(values.iter().map(|(k, v)| (*k, v.as_str()))).unwrap(),
+                block_list: bl.iter().map(|entry| entry.parse().unwrap()).collect(),
+                rules: rules
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(index, text)| Rule::parse(index as u64 + 1, text).ok())
+                    .collect(),
+            }
+        },
+    )
+}
+
+fn piece() -> impl Strategy<Value = Vec<u8>> {
+    vec(select(b"ab/%26+=. ".to_vec()), 0..12)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn the_snapshot_says_what_the_policy_says(
+        policy in policy(),
+        requests in vec((option::weighted(0.9, address()), host(), piece(), option::of(piece()),
+            vec((select(vec!["x", "Y", "cookie", "User-Agent", "REFERER"]), piece()), 0..5),
+            option::of(piece()), option::of(select(vec![*b"CH", *b"RU"]))), 1..8),
+    ) {
+        let bytes = compile(&policy, Meta::default()).unwrap();
+        let snapshot = Snapshot::from_bytes(&bytes).unwrap();
+        let mut scratch = Scratch::default();
+        for (address, host, url, args, headers, body, country) in &requests {
+            let request = Request {
+                address: *address,
+                host: Host::normalised(host.as_bytes()),
+                url,
+                args: args.as_deref(),
+                headers,
+                body: body.as_deref(),
+                country: *country,
+            };
+            prop_assert_eq!(snapshot.evaluate(&request, &mut scratch), policy.evaluate(&request));
+        }
+    }
+}
