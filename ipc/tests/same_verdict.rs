@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use ipc::snapshot::{Meta, Snapshot, compile};
 use policy::text::Scratch;
 use policy::{Host, Policy, Request, Rule, RuleText, Settings};
@@ -76,9 +78,10 @@ fn expression(term: impl Strategy<Value = String>) -> impl Strategy<Value = Stri
     })
 }
 
-/// base64 of: a, b, ab, /, %, "a b", =, CH, RU
+/// Short texts, and ones that are long enough to select their rule.
 fn text() -> impl Strategy<Value = String> {
-    select(vec!["YQ==", "Yg==", "YWI=", "Lw==", "JQ==", "YSBi", "PQ=="]).prop_map(str::to_owned)
+    select(vec!["a", "b", "/", "%", "a b", "abab", "a/b/", "abba", "abbaab", "aaaa", "ab a"])
+        .prop_map(|plain| STANDARD.encode(plain))
 }
 
 fn header() -> impl Strategy<Value = String> {
@@ -148,7 +151,11 @@ fn policy() -> impl Strategy<Value = Policy> {
 }
 
 fn piece() -> impl Strategy<Value = Vec<u8>> {
-    vec(select(b"ab/%26+=. ".to_vec()), 0..12)
+    prop_oneof![
+        vec(select(b"ab/%26+=. ".to_vec()), 0..12),
+        vec(select(vec!["abab", "a%62ba", "/a/./b/", "aa", "+", "%20", "b"]), 0..6)
+            .prop_map(|pieces| pieces.concat().into_bytes()),
+    ]
 }
 
 proptest! {

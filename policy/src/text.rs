@@ -20,11 +20,47 @@ pub enum Coding {
     Form,
 }
 
-/// Buffers for decoded text, kept between requests so that decoding does not allocate.
+/// Buffers of one evaluation, kept between requests so that it does not allocate.
 #[derive(Debug, Default)]
 pub struct Scratch {
     decoded: Vec<u8>,
     resolved: Vec<u8>,
+    /// What a search over all literals has found so far.
+    pub found: Found,
+}
+
+/// Literals that occurred in a request, and the rules they stand for.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Positions of rules.
+    pub rules: Vec<u32>,
+    /// One bit a literal; grows to the number of literals once.
+    marks: Vec<u64>,
+    marked: Vec<usize>,
+}
+
+impl Found {
+    /// Remembers a literal; `true` the first time since [`Found::clear`].
+    pub fn mark(&mut self, literal: usize) -> bool {
+        let (word, bit) = (literal / 64, 1 << (literal % 64));
+        if word >= self.marks.len() {
+            self.marks.resize(word + 1, 0);
+        }
+        let new = self.marks[word] & bit == 0;
+        if new {
+            self.marks[word] |= bit;
+            self.marked.push(literal);
+        }
+        new
+    }
+
+    /// Forgets everything, in time that follows what was found.
+    pub fn clear(&mut self) {
+        self.rules.clear();
+        for literal in self.marked.drain(..) {
+            self.marks[literal / 64] = 0;
+        }
+    }
 }
 
 /// Whether `hit` holds for any form of a path.
@@ -36,7 +72,7 @@ pub fn any_path_form(
     if hit(raw) {
         return true;
     }
-    let Scratch { decoded, resolved } = scratch;
+    let Scratch { decoded, resolved, .. } = scratch;
     let plain = if decode(raw, Coding::Percent, decoded) {
         if hit(decoded) {
             return true;

@@ -11,6 +11,7 @@ use super::Meta;
 use super::error::CompileError;
 use super::flatten::{Flat, Sets, flatten};
 use super::format::*;
+use super::grams::{Grams, trigger};
 
 /// Compiles a whole policy. Everything heavy is done here, so that readers only look up.
 ///
@@ -51,7 +52,8 @@ pub fn compile(policy: &Policy, meta: Meta) -> Result<Vec<u8>, CompileError> {
         rules: writer.rules.len() as u64,
         sections: SECTIONS as u32,
         any_host,
-        reserved: [0; 5],
+        gram_fields: writer.grams.fields(),
+        reserved: [0; 9],
     };
     writer.finish(header)
 }
@@ -78,11 +80,13 @@ struct Writer {
     conditions: Vec<ConditionRecord>,
     terms: Vec<TermRecord>,
     ranges: Vec<RangeRecord>,
+    always: Vec<u32>,
+    grams: Grams,
     blob: Vec<u8>,
 }
 
 /// A position in the blob or a table; files end at 4 GiB.
-fn position(value: usize) -> Result<u32, CompileError> {
+pub(super) fn position(value: usize) -> Result<u32, CompileError> {
     u32::try_from(value).map_err(|_| CompileError::TooLarge)
 }
 
@@ -178,6 +182,15 @@ impl Writer {
     }
 
     fn rule(&mut self, rule: &Rule) -> Result<(), CompileError> {
+        let number = position(self.rules.len())?;
+        match trigger(rule) {
+            None => self.always.push(number),
+            Some((field, literals)) => {
+                for literal in literals {
+                    self.grams.add(field, literal, number);
+                }
+            }
+        }
         let first = self.conditions.len();
         self.expression(Field::Ip, &rule.ip, |writer, range| writer.range(range))?;
         self.expression(Field::Domain, &rule.domain, |w, host| Ok((w.pattern(host)?, 0)))?;
@@ -273,7 +286,8 @@ impl Writer {
         Ok((position(self.ranges.len() - 1)?, 0))
     }
 
-    fn finish(self, mut header: Header) -> Result<Vec<u8>, CompileError> {
+    fn finish(mut self, mut header: Header) -> Result<Vec<u8>, CompileError> {
+        let table = std::mem::take(&mut self.grams).build(|literal| self.store(literal))?;
         let low = |ends: fn(&Flat) -> u128| -> Vec<u32> {
             self.v4.iter().map(|flat| ends(flat) as u32).collect()
         };
@@ -303,6 +317,11 @@ impl Writer {
         file.section(SectionId::Terms, &self.terms);
         file.section(SectionId::Ranges, &self.ranges);
         file.section(SectionId::Blob, &self.blob);
+        file.section(SectionId::Always, &self.always);
+        file.section(SectionId::GramBits, &table.bits);
+        file.section(SectionId::Grams, &table.slots);
+        file.section(SectionId::GramEntries, &table.entries);
+        file.section(SectionId::Postings, &table.postings);
         position(file.bytes.len())?;
         header.payload_length = (file.bytes.len() - size_of::<Header>()) as u64;
         Ok(file.seal(header))

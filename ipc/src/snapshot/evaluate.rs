@@ -1,5 +1,5 @@
-//! Asking a snapshot. No allocation, no lock, no system call; bounded by the
-//! request's length and the number of rules.
+//! Asking a snapshot. No allocation, no lock, no system call; the cost follows
+//! the request's length and the rules that are selected for it.
 
 use std::net::IpAddr;
 use std::ops::ControlFlow;
@@ -18,7 +18,8 @@ impl Snapshot {
     /// Decides one request as [`policy::Policy::evaluate`] does.
     ///
     /// One address lookup (O(log n) inside one /16), one host probe per label,
-    /// then the rules in the order of their ids.
+    /// one pass over the text that selects rules, then the selected rules in the
+    /// order of their ids.
     pub fn evaluate(&self, request: &Request<'_>, scratch: &mut Scratch) -> Verdict {
         let by_host = self.host_lists(request.host);
         if by_host & list::BYPASS != 0 {
@@ -38,14 +39,15 @@ impl Snapshot {
         let rules: &[RuleRecord] = self.section(SectionId::Rules);
         if !rules.is_empty() {
             let asked = Asked::new(self, request);
-            for rule in rules {
+            self.each_candidate(request, scratch, |position, scratch| {
+                let Some(rule) = rules.get(position as usize) else { return };
                 if asked.rule_holds(rule, scratch) {
                     let zone = Zone::from_number(rule.zone).unwrap_or_default();
                     let observed = rule.flags & rule_flag::OBSERVE != 0;
                     let api = rule.flags & rule_flag::API != 0;
                     decision.hit(Source::Rule(rule.id), zone, observed, api);
                 }
-            }
+            });
         }
         decision.finish()
     }
@@ -146,7 +148,7 @@ fn probe<'a>(slots: &'a [HostSlot], blob: &[u8], hash: u64, domain: &[u8]) -> Op
     }
 }
 
-fn piece(blob: &[u8], offset: u32, length: u32) -> &[u8] {
+pub(super) fn piece(blob: &[u8], offset: u32, length: u32) -> &[u8] {
     let start = offset as usize;
     blob.get(start..start + length as usize).unwrap_or(&[])
 }

@@ -62,8 +62,10 @@ pub struct Header {
     pub sections: u32,
     /// Flags of hosts lists that hold `*`; bits of [`list`].
     pub any_host: u32,
+    /// Fields that have grams: bit n is set for the field with number n.
+    pub gram_fields: u32,
     /// Zero.
-    pub reserved: [u64; 5],
+    pub reserved: [u32; 9],
 }
 
 /// One entry of the section table.
@@ -116,10 +118,20 @@ pub enum SectionId {
     Ranges = 14,
     /// Bytes that records point into.
     Blob = 15,
+    /// `u32`: ascending positions of the rules that are tried for every request.
+    Always = 16,
+    /// `u64`: one bit for each hash of a gram, see [`gram_hash`]; a power of two of words.
+    GramBits = 17,
+    /// [`GramSlot`]: open addressing, linear probing, a power of two of slots.
+    Grams = 18,
+    /// [`GramEntry`]
+    GramEntries = 19,
+    /// `u32`: positions of the rules that a literal selects.
+    Postings = 20,
 }
 
 /// Number of sections of version 1.
-pub const SECTIONS: usize = 16;
+pub const SECTIONS: usize = 21;
 /// Names of the sections, for messages.
 pub const SECTION_NAMES: [&str; SECTIONS] = [
     "v4-index",
@@ -138,6 +150,11 @@ pub const SECTION_NAMES: [&str; SECTIONS] = [
     "terms",
     "ranges",
     "blob",
+    "always",
+    "gram-bits",
+    "grams",
+    "gram-entries",
+    "postings",
 ];
 
 /// What an address or host entry is for.
@@ -259,6 +276,46 @@ pub struct ConditionRecord {
     pub reserved: u8,
 }
 
+/// Bytes of a gram: the piece of a literal that is looked up at every position of a text.
+pub const GRAM: usize = 4;
+
+/// The hash of a gram: its highest bits select a bit of [`SectionId::GramBits`]
+/// and a slot of [`SectionId::Grams`] (multiplicative hashing, 2^32 / golden ratio).
+#[inline]
+pub const fn gram_hash(gram: u32) -> u32 {
+    gram.wrapping_mul(0x9e37_79b1)
+}
+
+/// One gram that is the rarest of at least one literal.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct GramSlot {
+    /// The four bytes, first one lowest.
+    pub gram: u32,
+    /// First entry.
+    pub entry: u32,
+    /// Number of entries; 0 in an empty slot.
+    pub entries: u32,
+}
+
+/// One literal of one field, filed under one of its grams.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct GramEntry {
+    /// Where the literal stands in the blob.
+    pub literal: u32,
+    /// Its length in bytes.
+    pub length: u16,
+    /// Where the gram stands in the literal.
+    pub at: u16,
+    /// [`Field`] whose text is meant; headers without a zone count as [`Field::HeaderAny`].
+    pub field: u32,
+    /// First of the rules it selects, in [`SectionId::Postings`].
+    pub posting: u32,
+    /// Number of rules it selects.
+    pub postings: u32,
+}
+
 /// What a condition looks at, in the order conditions are tried: cheapest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -363,4 +420,6 @@ const _: () = {
     assert!(size_of::<ConditionRecord>() == 16);
     assert!(size_of::<TermRecord>() == 12);
     assert!(size_of::<RangeRecord>() == 48);
+    assert!(size_of::<GramSlot>() == 12);
+    assert!(size_of::<GramEntry>() == 20);
 };

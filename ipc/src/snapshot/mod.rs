@@ -3,11 +3,11 @@
 //! | file | does |
 //! |---|---|
 //! | [`format`] | the bytes: header, sections, records |
-//! | `compile`, `flatten` | policy -> bytes |
+//! | `compile`, `flatten`, `grams` | policy -> bytes |
 //! | `publish` | bytes -> directory, atomically |
 //! | `map` | the only `unsafe` of the crate |
 //! | `verify`, `read` | bytes -> [`Snapshot`]; everything is checked once, here |
-//! | `evaluate` | request -> verdict |
+//! | `evaluate`, `select` | request -> verdict |
 //! | `follow` | notices a new file for a worker |
 //!
 //! Invariants: a published file is never modified; a `Snapshot` exists only for
@@ -20,9 +20,11 @@ mod evaluate;
 mod flatten;
 mod follow;
 pub mod format;
+mod grams;
 mod map;
 mod publish;
 mod read;
+mod select;
 mod verify;
 
 pub use compile::compile;

@@ -135,6 +135,11 @@ impl Snapshot {
         self.header.any_host as u8
     }
 
+    /// Fields whose text is searched for grams, one bit each.
+    pub(super) fn gram_fields(&self) -> u32 {
+        self.header.gram_fields
+    }
+
     /// A section as its records. The layout was verified, so the empty slice is never a surprise.
     #[inline]
     pub(super) fn section<T: FromBytes + Immutable + KnownLayout>(&self, id: SectionId) -> &[T] {

@@ -79,7 +79,8 @@ impl<'a> Checker<'a> {
         self.index()?;
         self.patterns()?;
         self.hosts()?;
-        self.rules()
+        self.rules()?;
+        self.selection()
     }
 
     fn section<T: FromBytes + Immutable + KnownLayout>(
@@ -174,6 +175,42 @@ impl<'a> Checker<'a> {
                 && hosts.iter().all(|slot| inside(slot.offset, slot.length.into(), blob.len())),
             SectionId::Hosts,
         )
+    }
+
+    fn selection(&self) -> Checked {
+        let rules: &[RuleRecord] = self.section(SectionId::Rules)?;
+        let always: &[u32] = self.section(SectionId::Always)?;
+        let bits: &[u64] = self.section(SectionId::GramBits)?;
+        let slots: &[GramSlot] = self.section(SectionId::Grams)?;
+        let entries: &[GramEntry] = self.section(SectionId::GramEntries)?;
+        let postings: &[u32] = self.section(SectionId::Postings)?;
+        let blob: &[u8] = self.section(SectionId::Blob)?;
+        rule(
+            always.is_sorted_by(|a, b| a < b)
+                && always.last().is_none_or(|last| (*last as usize) < rules.len()),
+            SectionId::Always,
+        )?;
+        // Hashes are shifted by 32 minus the logarithm, so sizes are 2..=2^31.
+        let sized = |length: usize| (2..=1 << 31).contains(&length) && length.is_power_of_two();
+        rule(bits.is_empty() || sized(bits.len() * 64), SectionId::GramBits)?;
+        rule(bits.is_empty() == slots.is_empty(), SectionId::Grams)?;
+        rule(
+            slots.is_empty()
+                || (sized(slots.len())
+                    // A probe ends at an empty slot, so there has to be one.
+                    && slots.iter().any(|slot| slot.entries == 0)
+                    && slots.iter().all(|s| inside(s.entry, s.entries, entries.len()))),
+            SectionId::Grams,
+        )?;
+        rule(
+            entries.iter().all(|entry| {
+                inside(entry.literal, entry.length.into(), blob.len())
+                    && usize::from(entry.at) + GRAM <= usize::from(entry.length)
+                    && inside(entry.posting, entry.postings, postings.len())
+            }),
+            SectionId::GramEntries,
+        )?;
+        rule(postings.iter().all(|rule| (*rule as usize) < rules.len()), SectionId::Postings)
     }
 
     fn rules(&self) -> Checked {

@@ -1,0 +1,157 @@
+//! Which rules a text can concern at all, decided by its four-byte pieces.
+//!
+//! A rule whose truth needs at least one of some literals is filed under one
+//! piece (gram) of each of them, the rarest in the whole policy. A request is
+//! then read once, and only rules whose literal really occurs are tried. Rules
+//! without such a need (only negations, only addresses, short literals) are
+//! tried always.
+
+use std::collections::{BTreeMap, HashMap};
+
+use policy::Rule;
+use policy::expression::Expression;
+use policy::rule::HeaderCondition;
+use zerocopy::FromZeros as _;
+
+use super::compile::position;
+use super::error::CompileError;
+use super::format::*;
+
+/// A bitmap is this many times as long as there are grams, so that few texts
+/// get as far as the table; at least 2^12 bits.
+const BITS_PER_GRAM: usize = 32;
+const BITS_MIN: usize = 1 << 12;
+
+/// The literals of which at least one must occur for the rule to hold, from the
+/// condition that is most selective; none where the rule may hold without any.
+pub fn trigger(rule: &Rule) -> Option<(Field, Vec<&[u8]>)> {
+    let headers = rule.other_headers.iter().filter_map(|condition| match condition {
+        HeaderCondition::Named(_, e) | HeaderCondition::Any(e) => Some((Field::HeaderAny, e)),
+        HeaderCondition::Absent(_) | HeaderCondition::Present(_) => None,
+    });
+    let fields = [
+        (Field::Url, &rule.url),
+        (Field::Args, &rule.args),
+        (Field::Cookie, &rule.cookie),
+        (Field::UserAgent, &rule.ua),
+        (Field::Referer, &rule.referer),
+        (Field::Body, &rule.body),
+    ];
+    let fields = fields.into_iter().filter_map(|(field, e)| Some((field, e.as_ref()?)));
+    fields.chain(headers).filter_map(|(field, e)| Some((field, needed(e)?))).max_by_key(
+        |(_, literals)| {
+            let shortest = literals.iter().map(|literal| literal.len()).min();
+            (shortest, std::cmp::Reverse(literals.len()))
+        },
+    )
+}
+
+/// The positive literals of an expression that is false where none of them occurs.
+fn needed(e: &Expression<Vec<u8>>) -> Option<Vec<&[u8]>> {
+    // Negated terms hold where nothing occurs, so this is the most it can be
+    // without a positive literal.
+    if e.evaluate(|_| false) {
+        return None;
+    }
+    let positive = e.terms().iter().filter(|term| !term.negated);
+    let literals: Vec<&[u8]> = positive.map(|term| term.value.as_slice()).collect();
+    literals.iter().all(|literal| literal.len() >= GRAM).then_some(literals)
+}
+
+/// Literals on their way into the table, with the rules they select.
+#[derive(Default)]
+pub struct Grams {
+    /// By field and literal. Rules come in ascending order.
+    literals: BTreeMap<(Field, Vec<u8>), Vec<u32>>,
+}
+
+/// The sections that selection needs.
+#[derive(Default)]
+pub struct Table {
+    /// [`SectionId::GramBits`]
+    pub bits: Vec<u64>,
+    /// [`SectionId::Grams`]
+    pub slots: Vec<GramSlot>,
+    /// [`SectionId::GramEntries`]
+    pub entries: Vec<GramEntry>,
+    /// [`SectionId::Postings`]
+    pub postings: Vec<u32>,
+}
+
+/// The gram at each position of a text.
+pub fn grams(text: &[u8]) -> impl Iterator<Item = u32> {
+    text.windows(GRAM)
+        .map(|window| u32::from_le_bytes([window[0], window[1], window[2], window[3]]))
+}
+
+impl Grams {
+    /// Files `rule` under a literal of a field.
+    pub fn add(&mut self, field: Field, literal: &[u8], rule: u32) {
+        let rules = self.literals.entry((field, literal.to_vec())).or_default();
+        // One rule may name a literal twice.
+        if rules.last() != Some(&rule) {
+            rules.push(rule);
+        }
+    }
+
+    /// One bit for each field that has literals.
+    pub fn fields(&self) -> u32 {
+        self.literals.keys().fold(0, |bits, (field, _)| bits | 1 << *field as u32)
+    }
+
+    /// Builds the table; `store` puts a literal into the blob and says where.
+    pub fn build(
+        self,
+        mut store: impl FnMut(&[u8]) -> Result<u32, CompileError>,
+    ) -> Result<Table, CompileError> {
+        let mut table = Table::default();
+        if self.literals.is_empty() {
+            return Ok(table);
+        }
+        let mut popularity: HashMap<u32, u32> = HashMap::new();
+        for (_, literal) in self.literals.keys() {
+            for gram in grams(literal) {
+                *popularity.entry(gram).or_default() += 1;
+            }
+        }
+        let mut filed: Vec<(u32, GramEntry)> = Vec::with_capacity(self.literals.len());
+        for ((field, literal), rules) in &self.literals {
+            let rarest = grams(literal)
+                .enumerate()
+                .min_by_key(|(_, gram)| popularity.get(gram).copied().unwrap_or(0));
+            let Some((at, gram)) = rarest else { continue };
+            let entry = GramEntry {
+                literal: store(literal)?,
+                length: literal.len() as u16,
+                at: at as u16,
+                field: *field as u32,
+                posting: position(table.postings.len())?,
+                postings: position(rules.len())?,
+            };
+            table.postings.extend_from_slice(rules);
+            filed.push((gram, entry));
+        }
+        filed.sort_by_key(|(gram, _)| *gram);
+        let distinct = filed.chunk_by(|a, b| a.0 == b.0).count();
+        let bits = (distinct * BITS_PER_GRAM).max(BITS_MIN).next_power_of_two();
+        table.bits = vec![0; bits / 64];
+        table.slots = vec![GramSlot::new_zeroed(); (distinct * 2).next_power_of_two()];
+        let mask = table.slots.len() - 1;
+        for group in filed.chunk_by(|a, b| a.0 == b.0) {
+            let gram = group[0].0;
+            let bit = (gram_hash(gram) >> (32 - bits.ilog2())) as usize;
+            table.bits[bit / 64] |= 1 << (bit % 64);
+            let mut at = (gram_hash(gram) >> (32 - table.slots.len().ilog2())) as usize;
+            while table.slots[at].entries != 0 {
+                at = (at + 1) & mask;
+            }
+            table.slots[at] = GramSlot {
+                gram,
+                entry: position(table.entries.len())?,
+                entries: position(group.len())?,
+            };
+            table.entries.extend(group.iter().map(|(_, entry)| *entry));
+        }
+        Ok(table)
+    }
+}

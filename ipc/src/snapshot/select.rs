@@ -1,0 +1,142 @@
+//! One pass over a request's text selects the rules that are worth trying.
+
+use std::ops::ControlFlow;
+
+use policy::Request;
+use policy::request::HeaderClass;
+use policy::text::{Coding, Found, Scratch, any_form, any_path_form};
+
+use super::Snapshot;
+use super::evaluate::piece;
+use super::format::*;
+use super::grams::grams;
+
+impl Snapshot {
+    /// Calls `visit` with the position of each rule that may hold, ascending, each once.
+    pub(super) fn each_candidate(
+        &self,
+        request: &Request<'_>,
+        scratch: &mut Scratch,
+        mut visit: impl FnMut(u32, &mut Scratch),
+    ) {
+        let mut found = std::mem::take(&mut scratch.found);
+        self.search(request, scratch, &mut found);
+        found.rules.sort_unstable();
+        found.rules.dedup();
+        // Both lists ascend and share no rule: a rule is either always tried or selected.
+        let mut selected = found.rules.iter().copied().peekable();
+        for always in self.section::<u32>(SectionId::Always) {
+            while let Some(rule) = selected.next_if(|rule| rule < always) {
+                visit(rule, scratch);
+            }
+            visit(*always, scratch);
+        }
+        selected.for_each(|rule| visit(rule, scratch));
+        found.clear();
+        scratch.found = found;
+    }
+
+    fn search(&self, request: &Request<'_>, scratch: &mut Scratch, found: &mut Found) {
+        let wanted = |field: Field| self.gram_fields() & (1 << field as u32) != 0;
+        if self.gram_fields() == 0 {
+            return;
+        }
+        let search = Search::new(self);
+        if wanted(Field::Url) {
+            any_path_form(request.url, scratch, |form| search.run(form, Field::Url, found));
+        }
+        for (field, text) in [(Field::Args, request.args), (Field::Body, request.body)] {
+            if let Some(raw) = text
+                && wanted(field)
+            {
+                any_form(raw, Coding::Form, scratch, |form| search.run(form, field, found));
+            }
+        }
+        let in_headers = [Field::Cookie, Field::UserAgent, Field::Referer, Field::HeaderAny];
+        if in_headers.into_iter().any(wanted) {
+            request.headers.visit(&mut |name, value| {
+                let field = match HeaderClass::of(name) {
+                    HeaderClass::Cookie => Field::Cookie,
+                    HeaderClass::UserAgent => Field::UserAgent,
+                    HeaderClass::Referer => Field::Referer,
+                    HeaderClass::Other => Field::HeaderAny,
+                };
+                if wanted(field) {
+                    any_form(value, Coding::Percent, scratch, |f| search.run(f, field, found));
+                }
+                ControlFlow::Continue(())
+            });
+        }
+    }
+}
+
+struct Search<'a> {
+    bits: &'a [u64],
+    bits_shift: u32,
+    slots: &'a [GramSlot],
+    slots_shift: u32,
+    entries: &'a [GramEntry],
+    postings: &'a [u32],
+    blob: &'a [u8],
+}
+
+impl<'a> Search<'a> {
+    fn new(snapshot: &'a Snapshot) -> Self {
+        let bits: &[u64] = snapshot.section(SectionId::GramBits);
+        let slots: &[GramSlot] = snapshot.section(SectionId::Grams);
+        Self {
+            bits,
+            // Sizes are powers of two from 2 (verified); without grams nothing is searched.
+            bits_shift: 32 - (bits.len().max(1) * 64).ilog2(),
+            slots,
+            slots_shift: 32 - slots.len().max(2).ilog2(),
+            entries: snapshot.section(SectionId::GramEntries),
+            postings: snapshot.section(SectionId::Postings),
+            blob: snapshot.section(SectionId::Blob),
+        }
+    }
+
+    /// Selects the rules with a literal in `text`; `false`, so that every form is searched.
+    fn run(&self, text: &[u8], field: Field, found: &mut Found) -> bool {
+        for (at, gram) in grams(text).enumerate() {
+            let bit = (gram_hash(gram) >> self.bits_shift) as usize;
+            if self.bits.get(bit / 64).is_some_and(|word| word >> (bit % 64) & 1 != 0) {
+                self.look_up(text, at, gram, field, found);
+            }
+        }
+        false
+    }
+
+    #[cold]
+    fn look_up(&self, text: &[u8], at: usize, gram: u32, field: Field, found: &mut Found) {
+        let mut slot_at = (gram_hash(gram) >> self.slots_shift) as usize;
+        let slot = loop {
+            // An empty slot exists (verified), so this ends.
+            match self.slots.get(slot_at) {
+                Some(slot) if slot.entries == 0 => return,
+                Some(slot) if slot.gram == gram => break slot,
+                Some(_) => slot_at = (slot_at + 1) & (self.slots.len() - 1),
+                None => return,
+            }
+        };
+        let start = slot.entry as usize;
+        let entries = self.entries.get(start..start + slot.entries as usize).unwrap_or(&[]);
+        for (number, entry) in (start..).zip(entries) {
+            if entry.field != field as u32 {
+                continue;
+            }
+            let literal = piece(self.blob, entry.literal, entry.length.into());
+            let occurs = at
+                .checked_sub(entry.at.into())
+                .and_then(|start| text.get(start..)?.get(..literal.len()))
+                .is_some_and(|found| found == literal);
+            // A literal selects its rules once, however often it is repeated: the
+            // work of a request must not grow with occurrences times rules.
+            if occurs && found.mark(number) {
+                let start = entry.posting as usize;
+                let rules = self.postings.get(start..start + entry.postings as usize);
+                found.rules.extend_from_slice(rules.unwrap_or(&[]));
+            }
+        }
+    }
+}
