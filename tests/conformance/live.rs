@@ -1,0 +1,98 @@
+//! The third engine: a live nginx that maps the snapshot of each case.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::time::Duration;
+
+use ipc::snapshot::{Meta, compile, publish};
+use policy::Action;
+use support::{Client, Folder, Nginx, Site, eventually, net};
+
+use crate::case::{Asked, all};
+
+/// A client whose address no case names, for requests that do not care.
+const ANYBODY: &str = "198.51.100.99";
+
+/// The site answers from a second server of the same nginx, and says in headers what it decided.
+fn site(upstream: std::net::SocketAddrV4) -> Site {
+    Site {
+        http: "nwaf on; underscores_in_headers on; merge_slashes on;".into(),
+        server: "add_header X-Action $nwaf_action always;
+                 add_header X-Block-Type $nwaf_block_type always;
+                 add_header X-Rule $nwaf_rule always;
+                 add_header X-Generation $nwaf_generation always;
+                 location / { proxy_pass http://echo; proxy_http_version 1.1;
+                              proxy_set_header Connection ''; proxy_set_header Host $host; }"
+            .into(),
+        servers: format!(
+            "server {{ listen {upstream}; nwaf off; location / {{ return 200 ok; }} }}"
+        ),
+        ..Site::default()
+    }
+}
+
+fn bytes(asked: &Asked) -> Vec<u8> {
+    let client = asked.address.map_or(ANYBODY.into(), |address| address.to_string());
+    // Only HTTP/1.0 may do without a host.
+    let mut text = if asked.host.is_empty() {
+        format!("GET {} HTTP/1.0\r\nConnection: keep-alive\r\n", asked.target)
+    } else {
+        format!("GET {} HTTP/1.1\r\nHost: {}\r\n", asked.target, asked.host)
+    };
+    text.push_str(&format!("X-Forwarded-For: {client}\r\n"));
+    for (name, value) in &asked.headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    (text + "\r\n").into_bytes()
+}
+
+fn action(word: Option<&str>) -> Option<Action> {
+    [Action::Pass, Action::Bypass, Action::Observe, Action::Block]
+        .into_iter()
+        .find(|action| Some(action.as_str()) == word)
+}
+
+#[test]
+fn nginx() {
+    let folder = Folder::new();
+    let snapshots = folder.create("snapshot");
+    assert!(std::fs::metadata(&snapshots).unwrap().uid() == rustix::process::geteuid().as_raw());
+    let upstream = net::free();
+    let publish_generation = |generation: u64, policy: &policy::Policy| {
+        let meta = Meta { session: 1, generation, created_ms: 0 };
+        publish(&snapshots, &compile(policy, meta).expect("compiles")).expect("is published");
+    };
+    publish_generation(1, &policy::Policy::default());
+    let nginx = Nginx::start(folder.path(), &snapshots, &upstream.to_string(), site(upstream));
+    let mut client = Client::new(nginx.address());
+    let mut differences = Vec::new();
+    let mut asked_of_nginx = 0;
+    for (case, generation) in all().into_iter().filter(|case| case.live).zip(2..) {
+        publish_generation(generation, &case.policy());
+        eventually(Duration::from_secs(10), "the case's policy", || {
+            nginx.generations().iter().all(|g| *g == generation).then_some(())
+        });
+        for request in &case.request {
+            asked_of_nginx += 1;
+            let response = client.send(&bytes(request)).expect("an answer");
+            let outcome = action(response.header("x-action"))
+                .ok_or(format!("answered {} without a verdict", response.status))
+                .and_then(|action| {
+                    let number = |name| response.header(name).and_then(|text| text.parse().ok());
+                    let status = if action == Action::Block { 403 } else { 200 };
+                    if response.status != status {
+                        return Err(format!("{action:?} answered {}", response.status));
+                    }
+                    if number("x-generation") != Some(generation) {
+                        return Err("another generation decided".into());
+                    }
+                    let block_type = number("x-block-type").ok_or("no block type")? as u8;
+                    request.expected().decides(action, block_type, number("x-rule"))
+                });
+            if let Err(why) = outcome {
+                differences.push(format!("{case}: {request}: {why}"));
+            }
+        }
+    }
+    assert!(asked_of_nginx > 140, "only {asked_of_nginx} requests were sent");
+    assert!(differences.is_empty(), "nginx differs:\n{}", differences.join("\n"));
+}
