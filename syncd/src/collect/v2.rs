@@ -1,0 +1,76 @@
+//! Our own calls: whole bundles by long poll, and reports.
+
+use std::time::Duration;
+
+use reqwest::{Client, StatusCode, Url};
+use tokio::task::spawn_blocking;
+use wire::v2::{AgentReport, BUNDLE_BYTES, Bundle, Revision};
+
+use super::client::{self, AskError};
+use crate::key::ApiKey;
+
+/// Asks for a bundle that differs from `known`; `None` where there is none
+/// after `wait`.
+///
+/// # Errors
+/// See [`AskError`]. A body that is no bundle is an error of the endpoint
+/// (a proxy's page, for example); whether a bundle may be used is decided later.
+pub async fn bundle(
+    client: &Client,
+    endpoint: &Url,
+    key: &ApiKey,
+    known: Option<Revision>,
+    wait: Duration,
+) -> Result<Option<Bundle>, AskError> {
+    let mut url = call(endpoint, "v2/bundle")?;
+    {
+        let mut query = url.query_pairs_mut();
+        if let Some(Revision { session, generation }) = known {
+            query.append_pair("session", &session.to_string());
+            query.append_pair("generation", &generation.to_string());
+        }
+        query.append_pair("wait", &wait.as_secs().to_string());
+    }
+    let response = client::send(client.get(url).bearer_auth(key.expose()), wait).await?;
+    match response.status() {
+        StatusCode::NO_CONTENT => return Ok(None),
+        StatusCode::OK => {}
+        other => {
+            return Err(AskError::Content {
+                expected: "a bundle",
+                reason: format!("status {} has no meaning here", other.as_u16()),
+            });
+        }
+    }
+    let bytes = client::body(response, BUNDLE_BYTES).await?;
+    // A large bundle keeps a core busy for a while.
+    let parsed = spawn_blocking(move || serde_json::from_slice(&bytes)).await;
+    match parsed {
+        Ok(Ok(bundle)) => Ok(Some(bundle)),
+        Ok(Err(why)) => Err(AskError::Content { expected: "a bundle", reason: why.to_string() }),
+        Err(_) => Err(AskError::Content {
+            expected: "a bundle",
+            reason: "reading it failed unexpectedly".into(),
+        }),
+    }
+}
+
+/// Tells the API what became of a bundle.
+///
+/// # Errors
+/// See [`AskError`].
+pub async fn report(
+    client: &Client,
+    endpoint: &Url,
+    key: &ApiKey,
+    report: &AgentReport,
+) -> Result<(), AskError> {
+    let url = call(endpoint, "v2/report")?;
+    let request = client.post(url).bearer_auth(key.expose()).json(report);
+    client::send(request, Duration::ZERO).await.map(drop)
+}
+
+/// The address of a call; endpoints end in a slash.
+pub(super) fn call(endpoint: &Url, name: &str) -> Result<Url, AskError> {
+    endpoint.join(name).map_err(|why| AskError::Transport(why.to_string()))
+}

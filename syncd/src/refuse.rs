@@ -1,0 +1,249 @@
+//! Which bundles are refused although they are well formed: those that go back
+//! in history, and those that are almost certainly an accident.
+//!
+//! Pure: what runs and what came are arguments.
+
+use policy::{Danger, Policy};
+use wire::v2::{Bundle, BundleContent, BundleError, Revision};
+
+/// A policy must have had so many entries and rules before losing them can be
+/// called an accident.
+pub const GUARDED_FROM: u64 = 10;
+/// One change may leave a tenth; less needs `force`.
+pub const LOSS_FACTOR: u64 = 10;
+
+/// What runs, as far as it decides about what may follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// Its place in history.
+    pub revision: Revision,
+    /// Digest of its content, where the bundle is at hand.
+    pub digest: Option<String>,
+    /// Entries of the block list and rules; see [`size`].
+    pub size: u64,
+    /// The danger somebody has accepted already.
+    pub danger: Option<Danger>,
+}
+
+/// Why a bundle is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// A lower generation of the same session.
+    #[error(
+        "revision {found} is older than {running}, which runs; the endpoint lags behind, or its \
+         data was restored without a new session"
+    )]
+    Backwards {
+        /// What came.
+        found: Revision,
+        /// What runs.
+        running: Revision,
+    },
+    /// An older session.
+    #[error(
+        "revision {found} is of an older session than {running}, which runs; the endpoint was \
+         replaced and should be taken out of service"
+    )]
+    OlderSession {
+        /// What came.
+        found: Revision,
+        /// What runs.
+        running: Revision,
+    },
+    /// The revision that runs, with another content.
+    #[error(
+        "revision {0} runs already with another content; two APIs write the same history, or the \
+         data was changed by hand"
+    )]
+    Conflict(Revision),
+    /// The bundle is damaged or has values without meaning.
+    #[error("{0}")]
+    Bundle(#[from] BundleError),
+    /// It would block everybody.
+    #[error(
+        "{0}, and nobody asked for that by force; undo the change, or repeat it with \"force\": true"
+    )]
+    Danger(Danger),
+    /// It would drop nearly everything.
+    #[error(
+        "{after} of {before} list entries and rules would be left after {changes} change(s), and \
+         nobody asked for that by force; undo the change, or repeat it with \"force\": true"
+    )]
+    Loss {
+        /// Entries and rules that run.
+        before: u64,
+        /// Entries and rules that would.
+        after: u64,
+        /// Changes between the two, 1 where that cannot be known.
+        changes: u64,
+    },
+    /// There is no snapshot of it.
+    #[error("it cannot be compiled: {0}")]
+    Compile(#[from] ipc::snapshot::CompileError),
+}
+
+impl Refusal {
+    /// A word for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Backwards { .. } => "backwards",
+            Self::OlderSession { .. } => "older_session",
+            Self::Conflict(_) => "conflict",
+            Self::Bundle(_) if self.is_damage() => "damaged",
+            Self::Bundle(_) => "invalid",
+            Self::Danger(_) => "danger",
+            Self::Loss { .. } => "loss",
+            Self::Compile(_) => "compile",
+        }
+    }
+
+    /// Whether another copy of the same revision may be good.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Bundle(BundleError::Count { .. } | BundleError::Digest))
+    }
+}
+
+/// Entries of the block list and rules of a content.
+pub fn size(content: &BundleContent) -> u64 {
+    (content.block_list.len() + content.rules.len()) as u64
+}
+
+/// Checks that `found` does not go back behind what runs. A newer session may
+/// have any generation.
+///
+/// # Errors
+/// [`Refusal::Backwards`], [`Refusal::OlderSession`].
+pub fn order(found: Revision, running: Revision) -> Result<(), Refusal> {
+    if found.session < running.session {
+        return Err(Refusal::OlderSession { found, running });
+    }
+    if found < running {
+        return Err(Refusal::Backwards { found, running });
+    }
+    Ok(())
+}
+
+/// Checks that a drastic change was wanted.
+///
+/// `policy` is the meaning of `bundle`; `running` is what it would replace.
+///
+/// # Errors
+/// [`Refusal::Danger`], [`Refusal::Loss`].
+pub fn guard(bundle: &Bundle, policy: &Policy, running: Option<&Running>) -> Result<(), Refusal> {
+    if is_forced(bundle, running.map(|running| running.revision)) {
+        return Ok(());
+    }
+    if let Some(danger) = policy::danger(policy)
+        && running.and_then(|running| running.danger) != Some(danger)
+    {
+        return Err(Refusal::Danger(danger));
+    }
+    let Some(running) = running else { return Ok(()) };
+    let (before, after) = (running.size, size(&bundle.content));
+    // Several changes may arrive as one bundle. The API asks for force wherever
+    // one change drops so much, so each of them may have left a tenth.
+    let changes = if bundle.revision.session == running.revision.session {
+        bundle.revision.generation.saturating_sub(running.revision.generation).max(1)
+    } else {
+        1
+    };
+    if after < least(before, changes) {
+        return Err(Refusal::Loss { before, after, changes });
+    }
+    Ok(())
+}
+
+/// How little `changes` changes, none of which needed force, can leave of `before`.
+fn least(before: u64, changes: u64) -> u64 {
+    let mut left = before;
+    for _ in 0..changes {
+        if left < GUARDED_FROM {
+            return 0;
+        }
+        left = left.div_ceil(LOSS_FACTOR);
+    }
+    left
+}
+
+/// Whether somebody asked for a drastic change after what runs.
+fn is_forced(bundle: &Bundle, running: Option<Revision>) -> bool {
+    match running {
+        Some(running) if running.session == bundle.revision.session => {
+            bundle.forced_at > running.generation
+        }
+        _ => bundle.forced_at > 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn revision(session: u64, generation: u64) -> Revision {
+        Revision { session, generation }
+    }
+
+    fn bundle(at: Revision, forced_at: u64, entries: &[&str]) -> Bundle {
+        let block_list = entries.iter().map(|entry| (*entry).to_owned()).collect();
+        Bundle::seal(at, forced_at, BundleContent { block_list, ..BundleContent::default() })
+    }
+
+    fn running(at: Revision, size: u64) -> Running {
+        Running { revision: at, digest: None, size, danger: None }
+    }
+
+    fn judge(bundle: &Bundle, running: Option<&Running>) -> Result<(), &'static str> {
+        guard(bundle, &bundle.to_policy().unwrap(), running).map_err(|why| why.kind())
+    }
+
+    #[test]
+    fn history_only_goes_forward() {
+        let at = revision(5, 10);
+        assert!(order(revision(5, 11), at).is_ok());
+        assert!(order(at, at).is_ok());
+        assert!(order(revision(6, 1), at).is_ok());
+        assert_eq!(order(revision(5, 9), at).unwrap_err().kind(), "backwards");
+        assert_eq!(order(revision(4, 99), at).unwrap_err().kind(), "older_session");
+    }
+
+    #[test]
+    fn nearly_everything_may_only_go_by_force() {
+        let at = revision(1, 10);
+        let next = revision(1, 11);
+        let hundred = running(at, 100);
+        assert_eq!(judge(&bundle(next, 0, &["1.1.1.1"; 9]), Some(&hundred)), Err("loss"));
+        assert_eq!(judge(&bundle(next, 0, &["1.1.1.1"; 10]), Some(&hundred)), Ok(()));
+        assert_eq!(judge(&bundle(next, 11, &[]), Some(&hundred)), Ok(()));
+        // Force that is older than what runs was for something else.
+        assert_eq!(judge(&bundle(next, 10, &[]), Some(&hundred)), Err("loss"));
+        assert_eq!(judge(&bundle(next, 0, &[]), Some(&running(at, 9))), Ok(()));
+        assert_eq!(judge(&bundle(next, 0, &[]), Some(&running(at, 10))), Err("loss"));
+        assert_eq!(judge(&bundle(next, 0, &[]), None), Ok(()));
+    }
+
+    #[test]
+    fn several_changes_in_one_bundle_may_each_leave_a_tenth() {
+        let hundred = running(revision(1, 10), 100);
+        assert_eq!(judge(&bundle(revision(1, 12), 0, &["1.1.1.1"]), Some(&hundred)), Ok(()));
+        assert_eq!(judge(&bundle(revision(1, 12), 0, &[]), Some(&hundred)), Err("loss"));
+        assert_eq!(judge(&bundle(revision(1, 13), 0, &[]), Some(&hundred)), Ok(()));
+        assert_eq!(judge(&bundle(revision(1, u64::MAX), 0, &[]), Some(&hundred)), Ok(()));
+        // Another session counts anew.
+        assert_eq!(judge(&bundle(revision(2, 99), 0, &[]), Some(&hundred)), Err("loss"));
+        assert_eq!(judge(&bundle(revision(2, 99), 7, &[]), Some(&hundred)), Ok(()));
+    }
+
+    #[test]
+    fn blocking_everybody_needs_force_once() {
+        let all = |at, forced| bundle(at, forced, &["0.0.0.0/0"]);
+        let mut now = running(revision(1, 10), 1);
+        assert_eq!(judge(&all(revision(1, 11), 0), Some(&now)), Err("danger"));
+        assert_eq!(judge(&all(revision(1, 11), 0), None), Err("danger"));
+        assert_eq!(judge(&all(revision(1, 11), 11), Some(&now)), Ok(()));
+        // It runs already: an unrelated change is not refused for it.
+        now.danger = Some(Danger::BlocksAllV4);
+        assert_eq!(judge(&all(revision(1, 12), 11), Some(&now)), Ok(()));
+        now.revision = revision(1, 11);
+        assert_eq!(judge(&all(revision(1, 12), 11), Some(&now)), Ok(()));
+    }
+}
