@@ -5,14 +5,17 @@ use std::ops::ControlFlow;
 
 use crate::Host;
 
+/// Is shown name and value of a header, and says whether it wants another one.
+pub type Visitor<'v> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'v;
+
 /// The header lines of a request, in the order received, repeated ones repeated.
 pub trait Headers {
     /// Calls `visitor` with name and value of each header until it breaks.
-    fn visit(&self, visitor: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>);
+    fn visit(&self, visitor: &mut Visitor<'_>);
 }
 
 impl<N: AsRef<[u8]>, V: AsRef<[u8]>> Headers for Vec<(N, V)> {
-    fn visit(&self, visitor: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>) {
+    fn visit(&self, visitor: &mut Visitor<'_>) {
         for (name, value) in self {
             if visitor(name.as_ref(), value.as_ref()).is_break() {
                 return;

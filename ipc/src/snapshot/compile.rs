@@ -52,8 +52,8 @@ pub fn compile(policy: &Policy, meta: Meta) -> Result<Vec<u8>, CompileError> {
         rules: writer.rules.len() as u64,
         sections: SECTIONS as u32,
         any_host,
-        gram_fields: writer.grams.fields(),
-        reserved: [0; 9],
+        strides: writer.grams.strides(),
+        reserved: [0; 3],
     };
     writer.finish(header)
 }

@@ -62,10 +62,11 @@ pub struct Header {
     pub sections: u32,
     /// Flags of hosts lists that hold `*`; bits of [`list`].
     pub any_host: u32,
-    /// Fields that have grams: bit n is set for the field with number n.
-    pub gram_fields: u32,
+    /// By number of [`Field`]: at which positions a text of the field is looked
+    /// at, every one (1) to every fourth (4); 0 where the field has no literals.
+    pub strides: [u8; FIELDS],
     /// Zero.
-    pub reserved: [u32; 9],
+    pub reserved: [u64; 3],
 }
 
 /// One entry of the section table.
@@ -276,6 +277,10 @@ pub struct ConditionRecord {
     pub reserved: u8,
 }
 
+/// Room for the numbers of [`Field`].
+pub const FIELDS: usize = 16;
+/// Longest step between two looked-at positions of a text.
+pub const STRIDE_MAX: usize = 4;
 /// Bytes of a gram: the piece of a literal that is looked up at every position of a text.
 pub const GRAM: usize = 4;
 

@@ -5,6 +5,11 @@
 //! then read once, and only rules whose literal really occurs are tried. Rules
 //! without such a need (only negations, only addresses, short literals) are
 //! tried always.
+//!
+//! Where all literals of a field are long enough, only every second to fourth
+//! position of its text is looked at: each literal is then filed under that many
+//! neighbouring grams, one of which falls on a looked-at position wherever the
+//! literal stands.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -78,9 +83,10 @@ pub struct Table {
     pub postings: Vec<u32>,
 }
 
-/// The gram at each position of a text.
-pub fn grams(text: &[u8]) -> impl Iterator<Item = u32> {
+/// The gram at every `stride`th position of a text, from the first.
+pub fn grams(text: &[u8], stride: usize) -> impl Iterator<Item = u32> {
     text.windows(GRAM)
+        .step_by(stride)
         .map(|window| u32::from_le_bytes([window[0], window[1], window[2], window[3]]))
 }
 
@@ -94,9 +100,15 @@ impl Grams {
         }
     }
 
-    /// One bit for each field that has literals.
-    pub fn fields(&self) -> u32 {
-        self.literals.keys().fold(0, |bits, (field, _)| bits | 1 << *field as u32)
+    /// At which positions the text of each field has to be looked at; 0 is none.
+    pub fn strides(&self) -> [u8; FIELDS] {
+        let mut strides = [0; FIELDS];
+        for (field, literal) in self.literals.keys() {
+            let stride = (literal.len() + 1 - GRAM).min(STRIDE_MAX) as u8;
+            let slot = &mut strides[*field as usize];
+            *slot = if *slot == 0 { stride } else { stride.min(*slot) };
+        }
+        strides
     }
 
     /// Builds the table; `store` puts a literal into the blob and says where.
@@ -110,26 +122,32 @@ impl Grams {
         }
         let mut popularity: HashMap<u32, u32> = HashMap::new();
         for (_, literal) in self.literals.keys() {
-            for gram in grams(literal) {
+            for gram in grams(literal, 1) {
                 *popularity.entry(gram).or_default() += 1;
             }
         }
+        let strides = self.strides();
         let mut filed: Vec<(u32, GramEntry)> = Vec::with_capacity(self.literals.len());
         for ((field, literal), rules) in &self.literals {
-            let rarest = grams(literal)
-                .enumerate()
-                .min_by_key(|(_, gram)| popularity.get(gram).copied().unwrap_or(0));
-            let Some((at, gram)) = rarest else { continue };
-            let entry = GramEntry {
-                literal: store(literal)?,
-                length: literal.len() as u16,
-                at: at as u16,
-                field: *field as u32,
-                posting: position(table.postings.len())?,
-                postings: position(rules.len())?,
-            };
+            let all: Vec<u32> = grams(literal, 1).collect();
+            let neighbours = usize::from(strides[*field as usize]);
+            let worst = |run: &[u32]| run.iter().map(|gram| popularity.get(gram).copied()).max();
+            let rarest = all.windows(neighbours).enumerate().min_by_key(|(_, run)| worst(run));
+            let Some((start, run)) = rarest else { continue };
+            let offset = store(literal)?;
+            let posting = position(table.postings.len())?;
             table.postings.extend_from_slice(rules);
-            filed.push((gram, entry));
+            for (at, gram) in (start..).zip(run) {
+                let entry = GramEntry {
+                    literal: offset,
+                    length: literal.len() as u16,
+                    at: at as u16,
+                    field: *field as u32,
+                    posting,
+                    postings: position(rules.len())?,
+                };
+                filed.push((*gram, entry));
+            }
         }
         filed.sort_by_key(|(gram, _)| *gram);
         let distinct = filed.chunk_by(|a, b| a.0 == b.0).count();

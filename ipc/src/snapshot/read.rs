@@ -8,7 +8,7 @@ use std::path::Path;
 use zerocopy::{FromBytes, Immutable, IntoBytes as _, KnownLayout};
 
 use super::error::SnapshotError;
-use super::format::{Header, SECTIONS, SectionId};
+use super::format::{Field, Header, SECTIONS, SectionId};
 use super::map::Map;
 use super::verify::verify;
 
@@ -135,9 +135,9 @@ impl Snapshot {
         self.header.any_host as u8
     }
 
-    /// Fields whose text is searched for grams, one bit each.
-    pub(super) fn gram_fields(&self) -> u32 {
-        self.header.gram_fields
+    /// At which positions the text of a field is searched; 0 is nowhere.
+    pub(super) fn stride(&self, field: Field) -> usize {
+        self.header.strides[field as usize].into()
     }
 
     /// A section as its records. The layout was verified, so the empty slice is never a surprise.

@@ -37,10 +37,10 @@ impl Snapshot {
     }
 
     fn search(&self, request: &Request<'_>, scratch: &mut Scratch, found: &mut Found) {
-        let wanted = |field: Field| self.gram_fields() & (1 << field as u32) != 0;
-        if self.gram_fields() == 0 {
+        if self.section::<GramSlot>(SectionId::Grams).is_empty() {
             return;
         }
+        let wanted = |field: Field| self.stride(field) != 0;
         let search = Search::new(self);
         if wanted(Field::Url) {
             any_path_form(request.url, scratch, |form| search.run(form, Field::Url, found));
@@ -71,6 +71,7 @@ impl Snapshot {
 }
 
 struct Search<'a> {
+    snapshot: &'a Snapshot,
     bits: &'a [u64],
     bits_shift: u32,
     slots: &'a [GramSlot],
@@ -85,6 +86,7 @@ impl<'a> Search<'a> {
         let bits: &[u64] = snapshot.section(SectionId::GramBits);
         let slots: &[GramSlot] = snapshot.section(SectionId::Grams);
         Self {
+            snapshot,
             bits,
             // Sizes are powers of two from 2 (verified); without grams nothing is searched.
             bits_shift: 32 - (bits.len().max(1) * 64).ilog2(),
@@ -98,10 +100,11 @@ impl<'a> Search<'a> {
 
     /// Selects the rules with a literal in `text`; `false`, so that every form is searched.
     fn run(&self, text: &[u8], field: Field, found: &mut Found) -> bool {
-        for (at, gram) in grams(text).enumerate() {
+        let stride = self.snapshot.stride(field).max(1);
+        for (step, gram) in grams(text, stride).enumerate() {
             let bit = (gram_hash(gram) >> self.bits_shift) as usize;
             if self.bits.get(bit / 64).is_some_and(|word| word >> (bit % 64) & 1 != 0) {
-                self.look_up(text, at, gram, field, found);
+                self.look_up(text, step * stride, gram, field, found);
             }
         }
         false

@@ -31,6 +31,9 @@ pub(super) fn verify(bytes: &[u8]) -> Result<(Header, Layout), SnapshotError> {
     if header.checksum != checksum(bytes) {
         return Err(SnapshotError::Checksum);
     }
+    if header.strides.iter().any(|stride| usize::from(*stride) > STRIDE_MAX) {
+        return Err(SnapshotError::Malformed("header"));
+    }
     let table = layout(&header, rest, bytes.len())?;
     Checker { bytes, layout: &table }.run()?;
     Ok((header, table))
