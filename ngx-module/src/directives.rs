@@ -1,0 +1,216 @@
+//! What the operator may write: values, defaults, inheritance.
+//!
+//! Parsing is strict: a value is either understood or refused with its reason,
+//! and nginx adds file and line. The tables nginx reads are in `ffi::commands`.
+
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use ipc::snapshot::{CURRENT, Snapshot, Trust};
+
+/// Where syncd publishes unless told otherwise.
+pub const DEFAULT_SNAPSHOT_DIR: &str = "/var/lib/nwaf/snapshot";
+
+/// `nwaf on | off | passive`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Requests are not looked at.
+    #[default]
+    Off,
+    /// Blocks.
+    On,
+    /// Records what would be blocked, and never blocks.
+    Passive,
+}
+
+impl Mode {
+    /// Reads the directive's value.
+    pub fn parse(value: &str) -> Result<Self, String> {
+        match value {
+            "on" => Ok(Self::On),
+            "off" => Ok(Self::Off),
+            "passive" => Ok(Self::Passive),
+            _ => Err("must be on, off or passive".to_owned()),
+        }
+    }
+}
+
+/// `nwaf_on_error pass | block`: what happens to a request that cannot be judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnError {
+    /// It passes.
+    #[default]
+    Pass,
+    /// It is blocked.
+    Block,
+}
+
+impl OnError {
+    /// Reads the directive's value.
+    pub fn parse(value: &str) -> Result<Self, String> {
+        match value {
+            "pass" => Ok(Self::Pass),
+            "block" => Ok(Self::Block),
+            _ => Err("must be pass or block".to_owned()),
+        }
+    }
+}
+
+/// `nwaf_block_status CODE`: the status a blocked request is answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockStatus(u16);
+
+impl BlockStatus {
+    /// Reads the directive's value.
+    pub fn parse(value: &str) -> Result<Self, String> {
+        const RANGE: &str = "must be 400-599 (444 closes the connection without an answer)";
+        let digits = value.bytes().all(|byte| byte.is_ascii_digit());
+        match value.parse::<u16>() {
+            Ok(408 | 494..=499) => Err(format!(
+                "nginx keeps 408 and 494-499 for itself and answers them in its own way; {RANGE}"
+            )),
+            Ok(code @ 400..=599) if digits => Ok(Self(code)),
+            _ => Err(RANGE.to_owned()),
+        }
+    }
+
+    /// The number.
+    pub fn code(self) -> u16 {
+        self.0
+    }
+}
+
+impl Default for BlockStatus {
+    fn default() -> Self {
+        Self(403)
+    }
+}
+
+/// The directives of a place (http, server, location); `None` where it says nothing.
+#[derive(Debug, Default)]
+pub struct LocationConf {
+    /// `nwaf`
+    pub mode: Option<Mode>,
+    /// `nwaf_block_status`
+    pub block_status: Option<BlockStatus>,
+    /// `nwaf_on_error`
+    pub on_error: Option<OnError>,
+    /// `nwaf_status`; not inherited.
+    pub status: Option<()>,
+}
+
+impl LocationConf {
+    /// Takes over what the enclosing place says and this one does not.
+    pub fn inherit(&mut self, outer: &Self) {
+        self.mode = self.mode.or(outer.mode);
+        self.block_status = self.block_status.or(outer.block_status);
+        self.on_error = self.on_error.or(outer.on_error);
+    }
+
+    /// The mode in force.
+    #[inline]
+    pub fn mode(&self) -> Mode {
+        self.mode.unwrap_or_default()
+    }
+
+    /// The block status in force.
+    pub fn block_status(&self) -> BlockStatus {
+        self.block_status.unwrap_or_default()
+    }
+
+    /// What a failure means here.
+    pub fn on_error(&self) -> OnError {
+        self.on_error.unwrap_or_default()
+    }
+}
+
+/// The directives of the whole `http` block.
+#[derive(Debug, Default)]
+pub struct MainConf {
+    /// `nwaf_snapshot`
+    pub snapshot: Option<SnapshotDir>,
+    /// Whether any place says `nwaf on` or `nwaf passive`.
+    pub enabled: bool,
+}
+
+/// A directory that was looked at while the configuration was read.
+#[derive(Debug, Clone)]
+pub struct SnapshotDir {
+    /// Absolute.
+    pub path: PathBuf,
+    /// Whose snapshots are believed; `None` until the directory exists.
+    pub trust: Option<Trust>,
+}
+
+impl SnapshotDir {
+    /// Checks `nwaf_snapshot`'s value. The second part is a warning about what is
+    /// not there *yet*, or not readable now: nginx must start without it.
+    ///
+    /// # Errors
+    /// A value that can never be right, or a directory that anybody could put
+    /// rules into.
+    pub fn parse(value: &str) -> Result<(Self, Option<String>), String> {
+        if value.is_empty() {
+            return Err("must be an absolute path".to_owned());
+        }
+        if !value.starts_with('/') {
+            return Err(
+                "must be an absolute path; nginx's prefix differs between packages".to_owned()
+            );
+        }
+        Self::inspect(Path::new(value))
+    }
+
+    fn inspect(path: &Path) -> Result<(Self, Option<String>), String> {
+        let dir = |trust| Self { path: path.to_owned(), trust };
+        let trust = match trust_of(path) {
+            Ok(trust) => trust,
+            Err(DirError::Refused(why)) => return Err(why.to_owned()),
+            Err(DirError::Io(why)) if why.kind() == io::ErrorKind::NotFound => {
+                let text = "does not exist yet; nwaf_on_error decides until it holds a snapshot";
+                return Ok((dir(None), Some(text.to_owned())));
+            }
+            Err(DirError::Io(why)) => {
+                let text = format!("{why}; nwaf_on_error decides until workers can read it");
+                return Ok((dir(None), Some(text)));
+            }
+        };
+        let warning = match Snapshot::open(&path.join(CURRENT), trust) {
+            Ok(_) => None,
+            Err(why) => Some(format!(
+                "{CURRENT} cannot be used: {why}; nwaf_on_error decides until syncd publishes"
+            )),
+        };
+        Ok((dir(Some(trust)), warning))
+    }
+}
+
+/// Why a directory cannot be followed.
+#[derive(Debug)]
+pub enum DirError {
+    /// It cannot be looked at.
+    Io(io::Error),
+    /// It must not be used.
+    Refused(&'static str),
+}
+
+/// Whose snapshots a directory may hold: root's and its owner's.
+///
+/// # Errors
+/// A path that is no directory, or one that everybody may write to.
+pub fn trust_of(path: &Path) -> Result<Trust, DirError> {
+    let meta = fs::metadata(path).map_err(DirError::Io)?;
+    if !meta.is_dir() {
+        return Err(DirError::Refused("is not a directory; name the directory syncd publishes to"));
+    }
+    if meta.mode() & 0o002 != 0 {
+        return Err(DirError::Refused(
+            "is writable by everybody, who could so put rules in force; chmod o-w it",
+        ));
+    }
+    Ok(Trust { owner: meta.uid() })
+}

@@ -1,0 +1,234 @@
+//! The directives as nginx wants them.
+//!
+//! What a value means is in `directives`; here it is taken from nginx's words
+//! and put into nginx's memory. Every refusal reads `directive: value "...": reason`.
+
+use std::ffi::{c_char, c_void};
+use std::ptr::null_mut;
+
+use nginx_sys::{
+    NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
+    NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, ngx_command_t, ngx_conf_t,
+    ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_str_t, ngx_uint_t,
+};
+use ngx::core::NGX_CONF_ERROR;
+
+use super::log::{self, Level};
+use super::{bytes, edge, handlers, hooks};
+use crate::directives::{BlockStatus, LocationConf, MainConf, Mode, OnError, SnapshotDir};
+
+type Setter = extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char;
+
+const ANYWHERE: u32 = NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1;
+
+/// nginx reads the table up to its empty end.
+pub(super) static mut COMMANDS: [ngx_command_t; 6] = [
+    command(c"nwaf", ANYWHERE, NGX_HTTP_LOC_CONF_OFFSET, set_mode),
+    command(
+        c"nwaf_snapshot",
+        NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1,
+        NGX_HTTP_MAIN_CONF_OFFSET,
+        set_snapshot,
+    ),
+    command(c"nwaf_block_status", ANYWHERE, NGX_HTTP_LOC_CONF_OFFSET, set_block_status),
+    command(c"nwaf_on_error", ANYWHERE, NGX_HTTP_LOC_CONF_OFFSET, set_on_error),
+    command(
+        c"nwaf_status",
+        NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS,
+        NGX_HTTP_LOC_CONF_OFFSET,
+        set_status,
+    ),
+    ngx_command_t::empty(),
+];
+
+const fn command(
+    name: &'static std::ffi::CStr,
+    places: u32,
+    memory: usize,
+    set: Setter,
+) -> ngx_command_t {
+    ngx_command_t {
+        name: ngx_str_t { len: name.count_bytes(), data: name.as_ptr().cast_mut().cast() },
+        type_: places as ngx_uint_t,
+        set: Some(set),
+        conf: memory as ngx_uint_t,
+        offset: 0,
+        post: null_mut(),
+    }
+}
+
+const OK: *mut c_char = null_mut();
+/// The reason was logged.
+const CONF_ERROR: *mut c_char = NGX_CONF_ERROR as *mut c_char;
+/// nginx adds directive, file and line.
+const DUPLICATE: *mut c_char = c"is duplicate".as_ptr().cast_mut();
+
+extern "C" fn set_mode(
+    cf: *mut ngx_conf_t,
+    command: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    edge(CONF_ERROR, || {
+        // SAFETY: nginx calls with the configuration being read and the value
+        // that `hooks::create_location` made for this place.
+        let (conf, main) = unsafe { (&mut *conf.cast::<LocationConf>(), hooks::main_conf(cf)) };
+        // SAFETY: as above.
+        let answer = unsafe { set(cf, command, &mut conf.mode, Mode::parse) };
+        if let Some(main) = main {
+            main.enabled |= conf.mode() != Mode::Off;
+        }
+        answer
+    })
+}
+
+extern "C" fn set_block_status(
+    cf: *mut ngx_conf_t,
+    command: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    edge(CONF_ERROR, || {
+        // SAFETY: as in `set_mode`.
+        unsafe {
+            let conf = &mut *conf.cast::<LocationConf>();
+            set(cf, command, &mut conf.block_status, BlockStatus::parse)
+        }
+    })
+}
+
+extern "C" fn set_on_error(
+    cf: *mut ngx_conf_t,
+    command: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    edge(CONF_ERROR, || {
+        // SAFETY: as in `set_mode`.
+        unsafe {
+            let conf = &mut *conf.cast::<LocationConf>();
+            set(cf, command, &mut conf.on_error, OnError::parse)
+        }
+    })
+}
+
+extern "C" fn set_snapshot(
+    cf: *mut ngx_conf_t,
+    command: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    edge(CONF_ERROR, || {
+        // SAFETY: as in `set_mode`, for the value that `hooks::create_main` made.
+        unsafe {
+            let conf = &mut *conf.cast::<MainConf>();
+            if conf.snapshot.is_some() {
+                return DUPLICATE;
+            }
+            conf.snapshot = snapshot_dir(cf, &name(command), &value(cf));
+            if conf.snapshot.is_some() { OK } else { CONF_ERROR }
+        }
+    })
+}
+
+extern "C" fn set_status(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    edge(CONF_ERROR, || {
+        // SAFETY: as in `set_mode`; `core` is nginx's own configuration of the place.
+        unsafe {
+            let conf = &mut *conf.cast::<LocationConf>();
+            if conf.status.replace(()).is_some() {
+                return DUPLICATE;
+            }
+            let context = &*(*cf).ctx.cast::<ngx_http_conf_ctx_t>();
+            let index = (&raw const ngx_http_core_module.ctx_index).read();
+            let core = &mut *(*context.loc_conf.add(index)).cast::<ngx_http_core_loc_conf_t>();
+            core.handler = Some(handlers::status);
+        }
+        OK
+    })
+}
+
+/// Checks a snapshot directory; `None` where it was refused and reported.
+///
+/// # Safety
+/// `cf` must be the configuration being read.
+pub(super) unsafe fn snapshot_dir(
+    cf: *mut ngx_conf_t,
+    directive: &str,
+    value: &str,
+) -> Option<SnapshotDir> {
+    match SnapshotDir::parse(value) {
+        Ok((dir, warning)) => {
+            if let Some(why) = warning {
+                // SAFETY: by this function's contract.
+                unsafe {
+                    log::conf(
+                        cf,
+                        Level::Warn,
+                        format_args!("{directive}: value \"{value}\": {why}"),
+                    );
+                }
+            }
+            Some(dir)
+        }
+        Err(why) => {
+            // SAFETY: by this function's contract.
+            unsafe { refuse(cf, directive, value, &why) };
+            None
+        }
+    }
+}
+
+/// # Safety
+/// `cf` must be the configuration being read, `command` the directive's entry.
+unsafe fn set<T>(
+    cf: *mut ngx_conf_t,
+    command: *mut ngx_command_t,
+    to: &mut Option<T>,
+    parse: fn(&str) -> Result<T, String>,
+) -> *mut c_char {
+    if to.is_some() {
+        return DUPLICATE;
+    }
+    // SAFETY: by this function's contract.
+    unsafe {
+        let value = value(cf);
+        match parse(&value) {
+            Ok(parsed) => {
+                *to = Some(parsed);
+                OK
+            }
+            Err(why) => {
+                refuse(cf, &name(command), &value, &why);
+                CONF_ERROR
+            }
+        }
+    }
+}
+
+/// # Safety
+/// `cf` must be the configuration being read.
+unsafe fn refuse(cf: *mut ngx_conf_t, directive: &str, value: &str, why: &str) {
+    // SAFETY: by this function's contract.
+    unsafe {
+        log::conf(cf, Level::Emerg, format_args!("{directive}: value \"{value}\": {why}"));
+    }
+}
+
+/// # Safety
+/// `command` must be an entry of [`COMMANDS`].
+unsafe fn name(command: *mut ngx_command_t) -> String {
+    // SAFETY: by this function's contract the name is a constant.
+    String::from_utf8_lossy(unsafe { bytes(&(*command).name) }).into_owned()
+}
+
+/// The directive's only argument; bytes that are not UTF-8 are replaced, which
+/// no value of ours survives.
+///
+/// # Safety
+/// `cf` must be the configuration being read, at a directive with one argument.
+unsafe fn value(cf: *mut ngx_conf_t) -> String {
+    // SAFETY: by this function's contract the words are the directive and its argument.
+    let word = unsafe { (*(*cf).args).as_slice::<ngx_str_t>().get(1).map(|word| bytes(word)) };
+    String::from_utf8_lossy(word.unwrap_or_default()).into_owned()
+}

@@ -1,0 +1,81 @@
+//! What nginx calls for a request.
+
+use nginx_sys::{
+    NGX_DECLINED, NGX_ERROR, NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_INTERNAL_SERVER_ERROR,
+    NGX_HTTP_NOT_ALLOWED, NGX_HTTP_OK, NGX_OK, ngx_buf_t, ngx_chain_t,
+    ngx_http_discard_request_body, ngx_http_output_filter, ngx_http_request_t,
+    ngx_http_send_header, ngx_int_t, ngx_palloc, ngx_pcalloc, ngx_str_t,
+};
+
+use super::request::Request;
+use super::{edge, shared};
+use crate::guard::guard;
+use crate::phase::{self, Step};
+use crate::status;
+
+/// The handler of both phases.
+pub(super) extern "C" fn decide(raw: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: nginx calls with the request it works on; the view ends with this call.
+    let Some(request) = (unsafe { Request::new(raw) }) else { return NGX_ERROR as ngx_int_t };
+    let step = guard(|| phase::decide(request))
+        .unwrap_or_else(|panic| edge(Step::Go, || phase::after_panic(request, &panic)));
+    match step {
+        Step::Go => NGX_DECLINED as ngx_int_t,
+        // As a status from a phase: `error_page` applies, the body is discarded.
+        Step::Refuse(status) => status as ngx_int_t,
+    }
+}
+
+/// The content handler of `nwaf_status`.
+pub(super) extern "C" fn status(raw: *mut ngx_http_request_t) -> ngx_int_t {
+    const FAILED: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+    // SAFETY: nginx calls with the request it works on; the view ends with this call.
+    let Some(request) = (unsafe { Request::new(raw) }) else { return FAILED };
+    edge(FAILED, || {
+        let text = status::json(request.main_conf(), shared::table());
+        // SAFETY: as above.
+        unsafe { answer(raw, text.as_bytes()) }
+    })
+}
+
+/// Answers a request with JSON.
+///
+/// # Safety
+/// `raw` must be a request in its content phase.
+unsafe fn answer(raw: *mut ngx_http_request_t, text: &[u8]) -> ngx_int_t {
+    const JSON: &[u8] = b"application/json";
+    // SAFETY: by this function's contract the request, its pool and its output
+    // are ours; the text is copied to the pool, which lives until it was sent.
+    unsafe {
+        let r = &mut *raw;
+        if r.method & (NGX_HTTP_GET | NGX_HTTP_HEAD) as usize == 0 {
+            return NGX_HTTP_NOT_ALLOWED as ngx_int_t;
+        }
+        let discarded = ngx_http_discard_request_body(raw);
+        if discarded != NGX_OK as ngx_int_t {
+            return discarded;
+        }
+        let copy = ngx_palloc(r.pool, text.len()).cast::<u8>();
+        let buffer = ngx_pcalloc(r.pool, size_of::<ngx_buf_t>()).cast::<ngx_buf_t>();
+        if copy.is_null() || buffer.is_null() {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+        }
+        copy.copy_from_nonoverlapping(text.as_ptr(), text.len());
+        (*buffer).pos = copy;
+        (*buffer).last = copy.add(text.len());
+        (*buffer).set_memory(1);
+        (*buffer).set_last_buf(u32::from(r.main == raw));
+        (*buffer).set_last_in_chain(1);
+
+        r.headers_out.status = NGX_HTTP_OK as usize;
+        r.headers_out.content_length_n = text.len() as i64;
+        r.headers_out.content_type = ngx_str_t { len: JSON.len(), data: JSON.as_ptr().cast_mut() };
+        r.headers_out.content_type_len = JSON.len();
+        let sent = ngx_http_send_header(raw);
+        if sent == NGX_ERROR as ngx_int_t || sent > NGX_OK as ngx_int_t || r.header_only() != 0 {
+            return sent;
+        }
+        let mut chain = ngx_chain_t { buf: buffer, next: std::ptr::null_mut() };
+        ngx_http_output_filter(raw, &mut chain)
+    }
+}

@@ -1,0 +1,50 @@
+//! Everything that touches nginx's memory. The only place of this crate with `unsafe`.
+//!
+//! | file | does |
+//! |---|---|
+//! | [`module`] | the tables nginx looks up when it loads the library |
+//! | [`commands`] | directives: nginx's arguments -> `directives` |
+//! | [`hooks`] | configuration and process life |
+//! | [`handlers`] | phases and the status page |
+//! | [`request`] | a safe view of a request, and its memory |
+//! | [`variables`] | `$nwaf_*` |
+//! | [`shared`] | the shared zone |
+//! | [`log`], [`os`] | the error log; signals, processes, time |
+//!
+//! Rules: each function nginx calls goes through [`edge`]; what these files give
+//! to the rest of the crate is safe to use without knowing nginx.
+
+#![allow(unsafe_code)]
+
+use crate::guard::guard;
+
+mod commands;
+mod handlers;
+mod hooks;
+pub mod log;
+mod module;
+pub mod os;
+pub mod request;
+pub mod shared;
+mod variables;
+
+/// Runs what nginx called. A panic becomes one error line with its place, and the answer `failed`.
+#[inline]
+fn edge<T>(failed: T, body: impl FnOnce() -> T) -> T {
+    guard(body).unwrap_or_else(|panic| {
+        log::cycle(log::Level::Error, format_args!("nwaf: panic at {panic}"));
+        failed
+    })
+}
+
+/// The bytes of an nginx string.
+///
+/// # Safety
+/// `text` must be empty, or point to `len` bytes that live and do not change for `'a`.
+unsafe fn bytes<'a>(text: &nginx_sys::ngx_str_t) -> &'a [u8] {
+    if text.len == 0 || text.data.is_null() {
+        return &[];
+    }
+    // SAFETY: by this function's contract.
+    unsafe { std::slice::from_raw_parts(text.data, text.len) }
+}

@@ -1,0 +1,68 @@
+//! The few things of the process and its system that have no safe name.
+
+use std::io;
+use std::mem::MaybeUninit;
+
+/// Whether a process exists. One that belongs to somebody else does.
+pub fn is_alive(pid: u32) -> bool {
+    let Ok(pid) = libc::pid_t::try_from(pid) else { return false };
+    // SAFETY: signal 0 is not delivered, the call only asks.
+    let found = unsafe { libc::kill(pid, 0) } == 0;
+    found || io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+}
+
+/// Whether nginx is letting this worker end, gracefully or not.
+pub fn is_exiting() -> bool {
+    // SAFETY: flags of type sig_atomic_t, which nginx sets from signal handlers
+    // and which are read in one piece.
+    unsafe {
+        (&raw const nginx_sys::ngx_exiting).read_volatile() != 0
+            || (&raw const nginx_sys::ngx_quit).read_volatile() != 0
+            || (&raw const nginx_sys::ngx_terminate).read_volatile() != 0
+    }
+}
+
+/// Runs `body` with every signal blocked; threads it starts inherit that.
+pub fn with_signals_blocked<T>(body: impl FnOnce() -> T) -> T {
+    struct Restore(libc::sigset_t);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            // SAFETY: the mask was filled in by the call below.
+            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, std::ptr::null_mut()) };
+        }
+    }
+    let (mut all, mut before) = (MaybeUninit::uninit(), MaybeUninit::uninit());
+    // SAFETY: both calls fill in the sets they are given; they fail only for
+    // invalid arguments.
+    let restore = unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+        Restore(before.assume_init())
+    };
+    let result = body();
+    drop(restore);
+    result
+}
+
+/// Milliseconds since 1970 as RFC 3339 in UTC; empty for a year beyond reckoning.
+pub fn utc(ms: u64) -> String {
+    let Ok(seconds) = libc::time_t::try_from(ms / 1000) else { return String::new() };
+    let mut parts = MaybeUninit::<libc::tm>::uninit();
+    // SAFETY: gmtime_r fills in `parts` unless it returns null.
+    let parts = unsafe {
+        if libc::gmtime_r(&seconds, parts.as_mut_ptr()).is_null() {
+            return String::new();
+        }
+        parts.assume_init()
+    };
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+        i64::from(parts.tm_year) + 1900,
+        parts.tm_mon + 1,
+        parts.tm_mday,
+        parts.tm_hour,
+        parts.tm_min,
+        parts.tm_sec,
+        ms % 1000
+    )
+}

@@ -1,0 +1,99 @@
+//! The text of `nwaf_status`: one JSON object.
+//!
+//! Written by hand: a dozen fields do not need a library inside nginx.
+
+#![forbid(unsafe_code)]
+
+use std::fmt::Write as _;
+
+use crate::directives::{DEFAULT_SNAPSHOT_DIR, MainConf};
+use crate::ffi::os;
+use crate::worker;
+use crate::zone::{COUNTERS, Table};
+
+/// The status as this worker sees it. Workers that were killed are left out.
+pub fn json(conf: &MainConf, table: Option<&Table>) -> String {
+    let mut out = String::with_capacity(1024);
+    out.push_str("{\"version\":");
+    string(&mut out, env!("CARGO_PKG_VERSION"));
+    snapshot(&mut out, conf);
+    workers(&mut out, table);
+    out.push_str("}\n");
+    out
+}
+
+fn snapshot(out: &mut String, conf: &MainConf) {
+    let dir = conf.snapshot.as_ref().map(|dir| dir.path.to_string_lossy());
+    out.push_str(",\"snapshot\":{\"dir\":");
+    string(out, dir.as_deref().unwrap_or(DEFAULT_SNAPSHOT_DIR));
+    match worker::active().as_deref() {
+        Some(active) => {
+            let (meta, counts) = (active.meta(), active.counts());
+            write(out, format_args!(",\"session\":{}", meta.session));
+            write(out, format_args!(",\"generation\":{}", meta.generation));
+            write(out, format_args!(",\"created\":\"{}\"", os::utc(meta.created_ms)));
+            write(out, format_args!(",\"addresses\":{}", counts.addresses));
+            write(out, format_args!(",\"hosts\":{}", counts.hosts));
+            write(out, format_args!(",\"rules\":{}", counts.rules));
+        }
+        None => out.push_str(
+            ",\"session\":null,\"generation\":null,\"created\":null,\
+             \"addresses\":0,\"hosts\":0,\"rules\":0",
+        ),
+    }
+    out.push_str(",\"last_refusal\":");
+    match worker::refusal() {
+        Some(why) => string(out, &why),
+        None => out.push_str("null"),
+    }
+    out.push('}');
+}
+
+fn workers(out: &mut String, table: Option<&Table>) {
+    out.push_str(",\"workers\":[");
+    let slots = table.into_iter().flat_map(Table::in_use);
+    let living = slots.map(|slot| (slot, slot.view())).filter(|(_, view)| os::is_alive(view.pid));
+    for (nth, (slot, view)) in living.enumerate() {
+        if nth > 0 {
+            out.push(',');
+        }
+        write(out, format_args!("{{\"pid\":{},\"exiting\":{}", view.pid, view.exiting));
+        if view.activated_ms == 0 {
+            out.push_str(",\"session\":null,\"generation\":null,\"activated\":null");
+        } else {
+            write(out, format_args!(",\"session\":{}", view.session));
+            write(out, format_args!(",\"generation\":{}", view.generation));
+            write(out, format_args!(",\"activated\":\"{}\"", os::utc(view.activated_ms)));
+        }
+        for (counter, name) in COUNTERS {
+            write(out, format_args!(",\"{name}\":{}", slot.counters().get(counter)));
+        }
+        out.push('}');
+    }
+    out.push_str("],\"total\":{");
+    for (nth, (counter, name)) in COUNTERS.into_iter().enumerate() {
+        let comma = if nth > 0 { "," } else { "" };
+        let value = table.map_or(0, |table| table.total(counter));
+        write(out, format_args!("{comma}\"{name}\":{value}"));
+    }
+    out.push('}');
+}
+
+fn write(out: &mut String, text: std::fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    let _ = out.write_fmt(text);
+}
+
+/// A JSON string with what RFC 8259, section 7 wants escaped.
+fn string(out: &mut String, text: &str) {
+    out.push('"');
+    for character in text.chars() {
+        match character {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            control if control < ' ' => write(out, format_args!("\\u{:04x}", u32::from(control))),
+            other => out.push(other),
+        }
+    }
+    out.push('"');
+}
