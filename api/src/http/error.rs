@@ -1,0 +1,219 @@
+//! Every way a call can fail, with its status, code and words.
+//!
+//! What a client may read and what the log gets are different texts: a client
+//! learns nothing about files, statements or addresses of the server.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use policy::Invalid;
+use wire::v1::Malformed;
+use wire::v2::{ErrorBody, FieldError};
+
+use crate::key::Scope;
+use crate::service::ServiceError;
+use crate::store::StoreError;
+
+/// Refused values that one answer lists; further ones are counted in the message.
+const ERRORS_MAX: usize = 1_000;
+/// `Retry-After` of answers whose cause passes soon, in seconds.
+const RETRY_SOON_SECONDS: u64 = 1;
+/// `Retry-After` of the read-only mode, in seconds.
+const RETRY_READ_ONLY_SECONDS: u64 = 30;
+
+/// A failed call.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The request's form is wrong.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// The body is of a type that is not understood.
+    #[error("the content type {0:?} is not understood")]
+    ContentType(String),
+    /// The body broke off, or came too slowly.
+    #[error("the body of the request did not arrive")]
+    BodyIncomplete,
+    /// The body is too large.
+    #[error("the body has more than {0} bytes")]
+    BodyTooLarge(usize),
+    /// No key is given.
+    #[error("no key is given")]
+    NoKey,
+    /// The key is not known.
+    #[error("the key is not known")]
+    UnknownKey,
+    /// Too many wrong keys from one address.
+    #[error("too many wrong keys came from this address")]
+    TooManyFailures {
+        /// When to try again, in seconds.
+        retry_seconds: u64,
+    },
+    /// The key may not do this.
+    #[error("the key {name:?} has the scope {}, which does not allow this call", scope.name())]
+    Forbidden {
+        /// The key's name.
+        name: String,
+        /// Its scope.
+        scope: Scope,
+        /// Scopes that would do.
+        needs: &'static str,
+    },
+    /// There is no such path.
+    #[error("there is no such call")]
+    NoSuchCall,
+    /// The path exists, the method does not.
+    #[error("this call does not have this method")]
+    MethodNotAllowed,
+    /// The server takes no writes.
+    #[error("the server is in read-only mode")]
+    ReadOnly,
+    /// See [`ServiceError`].
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// A bug; the request's task panicked.
+    #[error("the server failed at this request")]
+    Panicked,
+}
+
+impl From<StoreError> for ApiError {
+    fn from(why: StoreError) -> Self {
+        Self::Service(ServiceError::Store(why))
+    }
+}
+
+impl ApiError {
+    /// Status and code.
+    pub fn kind(&self) -> (StatusCode, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::Malformed(Malformed::Json { .. }) => (S::BAD_REQUEST, "invalid_json"),
+            Self::Malformed(Malformed::Field(_)) => (S::BAD_REQUEST, "invalid_field"),
+            Self::ContentType(_) => (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_content_type"),
+            Self::BodyIncomplete => (S::REQUEST_TIMEOUT, "body_incomplete"),
+            Self::BodyTooLarge(_) => (S::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Self::NoKey => (S::UNAUTHORIZED, "missing_key"),
+            Self::UnknownKey => (S::UNAUTHORIZED, "unknown_key"),
+            Self::TooManyFailures { .. } => (S::TOO_MANY_REQUESTS, "too_many_failures"),
+            Self::Forbidden { .. } => (S::FORBIDDEN, "forbidden"),
+            Self::NoSuchCall => (S::NOT_FOUND, "no_such_call"),
+            Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::ReadOnly => (S::SERVICE_UNAVAILABLE, "read_only"),
+            Self::Panicked => (S::INTERNAL_SERVER_ERROR, "internal"),
+            Self::Service(why) => match why {
+                ServiceError::Invalid(_) => (S::UNPROCESSABLE_ENTITY, "invalid_value"),
+                ServiceError::NotFound(_) => (S::NOT_FOUND, "not_found"),
+                ServiceError::NeedsForce(_) => (S::UNPROCESSABLE_ENTITY, "needs_force"),
+                ServiceError::Died(_) => (S::INTERNAL_SERVER_ERROR, "internal"),
+                ServiceError::Store(why) => match why {
+                    StoreError::Corrupt { .. } => (S::INTERNAL_SERVER_ERROR, "store_corrupt"),
+                    StoreError::KeyExists => (S::CONFLICT, "key_exists"),
+                    StoreError::Conflict { .. } | StoreError::Busy(_) => {
+                        (S::SERVICE_UNAVAILABLE, "store_busy")
+                    }
+                    StoreError::Schema(_) | StoreError::Unavailable(_) => {
+                        (S::SERVICE_UNAVAILABLE, "store_unavailable")
+                    }
+                },
+            },
+        }
+    }
+
+    /// The words for the client.
+    pub fn body(&self, request_id: &str) -> ErrorBody {
+        let (_, code) = self.kind();
+        let refused = self.refused();
+        let message = match (self, refused.as_slice()) {
+            (_, [only]) => only.to_string(),
+            (_, [first, rest @ ..]) => {
+                format!("{first} (and {} more; see errors)", rest.len())
+            }
+            _ => match self.remedy() {
+                Some(remedy) => format!("{self}; {remedy}"),
+                None => self.to_string(),
+            },
+        };
+        ErrorBody {
+            status: "error".to_owned(),
+            code: code.to_owned(),
+            message,
+            errors: refused.into_iter().take(ERRORS_MAX).cloned().map(FieldError::from).collect(),
+            request_id: request_id.to_owned(),
+        }
+    }
+
+    /// Seconds after which it makes sense to try again.
+    pub fn retry_seconds(&self) -> Option<u64> {
+        match (self, self.kind().1) {
+            (Self::TooManyFailures { retry_seconds }, _) => Some(*retry_seconds),
+            (_, "read_only") => Some(RETRY_READ_ONLY_SECONDS),
+            (_, "store_busy" | "store_unavailable") => Some(RETRY_SOON_SECONDS),
+            _ => None,
+        }
+    }
+
+    fn refused(&self) -> Vec<&Invalid> {
+        match self {
+            Self::Malformed(Malformed::Field(why)) | Self::Service(ServiceError::NotFound(why)) => {
+                vec![why]
+            }
+            Self::Service(ServiceError::Invalid(all)) => all.iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn remedy(&self) -> Option<String> {
+        Some(match self {
+            Self::Malformed(_) => "correct the text at this position".to_owned(),
+            Self::ContentType(_) => {
+                "send application/json or application/x-www-form-urlencoded".to_owned()
+            }
+            Self::BodyIncomplete => "send the whole body at once".to_owned(),
+            Self::BodyTooLarge(_) => {
+                "send less, or raise body_limit in the server's configuration".to_owned()
+            }
+            Self::NoKey => {
+                "give key (or token) in the body or query, or \"Authorization: Bearer KEY\""
+                    .to_owned()
+            }
+            Self::UnknownKey => "check it, or create one with nwaf-api key create".to_owned(),
+            Self::TooManyFailures { retry_seconds } => {
+                format!("try again in {retry_seconds} s with the right key")
+            }
+            Self::Forbidden { needs, .. } => format!("use a key with the scope {needs}"),
+            Self::NoSuchCall => "the calls are listed in /nw-api/v2/openapi.json".to_owned(),
+            Self::MethodNotAllowed => "read with GET or POST, write with POST".to_owned(),
+            Self::ReadOnly => "write to the primary server, or try again later".to_owned(),
+            Self::Service(ServiceError::NeedsForce(_)) => {
+                "if this is meant, send it again with \"force\": true beside the key".to_owned()
+            }
+            Self::Service(ServiceError::Store(why)) => match why {
+                StoreError::Corrupt { .. } => {
+                    "repair or remove this row, or restore the database from a backup".to_owned()
+                }
+                _ => "try again".to_owned(),
+            },
+            _ => return None,
+        })
+    }
+}
+
+/// Carries an error to the frame, which knows the request's id and makes the body.
+#[derive(Clone)]
+pub struct Failed(pub std::sync::Arc<ApiError>);
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = self.kind().0;
+        let headers = response.headers_mut();
+        if let Some(seconds) = self.retry_seconds() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if response.status() == StatusCode::UNAUTHORIZED {
+            let bearer = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+        }
+        response.extensions_mut().insert(Failed(std::sync::Arc::new(self)));
+        response
+    }
+}

@@ -1,0 +1,106 @@
+//! What surrounds every request: its id, its log line, its metrics, its error body.
+//!
+//! The query is never logged: it may hold a key.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{ConnectInfo, MatchedPath, Request};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::error::Failed;
+use crate::key;
+
+/// Names a request in answers and in the log.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Longest id that is taken over from a client, in bytes.
+const REQUEST_ID_BYTES_MAX: usize = 64;
+
+/// The middleware around everything.
+pub async fn frame(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = request_id(request.headers());
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let call = call_label(request.extensions().get::<MatchedPath>());
+    let client = request
+        .extensions()
+        .get::<ConnectInfo<SocketAddr>>()
+        .map_or_else(String::new, |ConnectInfo(address)| address.ip().to_string());
+
+    let mut response = next.run(request).await;
+    if let Some(Failed(why)) = response.extensions_mut().remove::<Failed>() {
+        if response.status().is_server_error() {
+            let mut causes = String::new();
+            let mut cause = std::error::Error::source(&*why);
+            while let Some(inner) = cause {
+                causes = format!("{causes}: {inner}");
+                cause = inner.source();
+            }
+            tracing::error!(request_id = %id, error = %format!("{why}{causes}"), "a request failed");
+        }
+        let json = serde_json::to_vec(&why.body(&id)).expect("plain data has a JSON form");
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(json.len()));
+        *response.body_mut() = Body::from(json);
+    }
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    let no_store = HeaderValue::from_static("no-store");
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(no_store);
+
+    let status = response.status().as_u16();
+    let elapsed = started.elapsed();
+    metrics::counter!("nwaf_api_requests_total", "call" => call.clone(), "code" => status.to_string())
+        .increment(1);
+    metrics::histogram!("nwaf_api_request_duration_seconds", "call" => call)
+        .record(elapsed.as_secs_f64());
+    tracing::info!(
+        request_id = %id, %client, %method, path, status,
+        ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX), "request"
+    );
+    response
+}
+
+/// Says what the metrics mean; once per process, after a recorder is installed.
+pub fn describe_metrics() {
+    use metrics::{describe_counter, describe_gauge, describe_histogram};
+    describe_counter!("nwaf_api_requests_total", "Answered requests by call and status code.");
+    describe_histogram!("nwaf_api_request_duration_seconds", "Time to answer, waiting included.");
+    describe_counter!("nwaf_api_auth_failures_total", "Requests with a wrong key.");
+    describe_counter!("nwaf_api_writes_total", "Writes that made a new generation, by call.");
+    describe_gauge!("nwaf_api_generation", "The generation of the policy.");
+    describe_gauge!("nwaf_api_session", "The session of the policy.");
+    describe_gauge!("nwaf_api_long_polls", "Nodes that wait for a change.");
+    describe_gauge!("nwaf_api_read_only", "1 while every write is refused.");
+}
+
+/// The client's own id where it is harmless, else a random one.
+fn request_id(headers: &HeaderMap) -> String {
+    let is_harmless = |id: &&str| {
+        !id.is_empty()
+            && id.len() <= REQUEST_ID_BYTES_MAX
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    };
+    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(is_harmless);
+    given.map_or_else(
+        || {
+            let mut bytes = [0u8; 16];
+            // An id that repeats is no danger; a request without an answer is.
+            let _ = getrandom::fill(&mut bytes);
+            key::hex(&bytes)
+        },
+        str::to_owned,
+    )
+}
+
+/// The last piece of a known path, so that the number of labels is bounded.
+fn call_label(path: Option<&MatchedPath>) -> String {
+    let Some(path) = path else { return "unknown".to_owned() };
+    path.as_str().rsplit('/').next().unwrap_or_default().to_owned()
+}

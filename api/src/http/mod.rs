@@ -1,0 +1,116 @@
+//! HTTP and nothing else: paths, requests, answers.
+//!
+//! Handlers take a [`call::Call`] apart, ask the service, and spell the answer.
+//! Every call exists under `/nw-api/` and, as in the vendor's cloud, under
+//! `/nw/agent/` and `/nw/agent/public/`.
+
+mod answer;
+mod call;
+mod error;
+mod frame;
+mod limiter;
+mod openapi;
+mod read;
+mod v2;
+mod write;
+
+use std::sync::{Arc, RwLock};
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::response::IntoResponse as _;
+use axum::routing::get;
+use tokio::sync::watch;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use answer::rfc3339;
+use error::ApiError;
+pub use frame::describe_metrics;
+#[cfg(test)]
+pub use limiter::FAILURES_MAX;
+pub use limiter::Limiter;
+
+use crate::service::Service;
+
+/// What may change while the process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Live {
+    /// Every write is refused.
+    pub read_only: bool,
+    /// Largest body of a write, in bytes.
+    pub body_limit: usize,
+}
+
+/// What handlers share.
+pub struct App {
+    /// The use cases.
+    pub service: Arc<Service>,
+    /// Clients that show wrong keys.
+    pub limiter: Limiter,
+    /// Turns true when the process shall end; long polls answer then.
+    pub stop: watch::Receiver<bool>,
+    live: RwLock<Live>,
+}
+
+impl App {
+    /// An app that serves `service` until `stop` turns true.
+    pub fn new(service: Arc<Service>, live: Live, stop: watch::Receiver<bool>) -> Self {
+        Self { service, limiter: Limiter::default(), stop, live: RwLock::new(live) }
+    }
+
+    /// The values in force.
+    pub fn live(&self) -> Live {
+        *self.live.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Puts other values in force.
+    pub fn set_live(&self, live: Live) {
+        *self.live.write().unwrap_or_else(std::sync::PoisonError::into_inner) = live;
+    }
+}
+
+/// Everything the main listener answers.
+pub fn router(app: Arc<App>) -> Router {
+    let v1 = OpenApiRouter::new()
+        .routes(routes!(read::get_dyn_settings))
+        .routes(routes!(write::set_dyn_settings))
+        .routes(routes!(read::get_dyn_bl))
+        .routes(routes!(write::set_dyn_bl))
+        .routes(routes!(read::get_dyn_erl))
+        .routes(routes!(write::set_dyn_erl))
+        .routes(routes!(read::get_event_log));
+    let (v1, v1_document) = v1.split_for_parts();
+    let v2 = OpenApiRouter::new()
+        .routes(routes!(v2::bundle))
+        .routes(routes!(v2::report))
+        .routes(routes!(v2::agents))
+        .routes(routes!(v2::get_dyn_settings))
+        .routes(routes!(v2::get_dyn_bl))
+        .routes(routes!(v2::get_dyn_erl))
+        .routes(routes!(write::v2_set_dyn_settings))
+        .routes(routes!(write::v2_set_dyn_bl))
+        .routes(routes!(write::v2_set_dyn_erl));
+    let (v2, v2_document) = v2.split_for_parts();
+    let document = openapi::document(v1_document, v2_document);
+
+    Router::new()
+        .nest(
+            "/nw-api/v2",
+            v2.route("/openapi.json", get(async move || openapi::answer(&document))),
+        )
+        .nest("/nw-api", v1.clone())
+        .nest("/nw/agent", v1.clone())
+        .nest("/nw/agent/public", v1)
+        // Where the specification's cloud has the action log.
+        .route("/nw/ml/mgmt/get_event_log", get(read::get_event_log).post(read::get_event_log))
+        .route("/healthz", get(read::healthz))
+        .fallback(async || ApiError::NoSuchCall)
+        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+        // Bodies are read, and limited, in `call`.
+        .layer(DefaultBodyLimit::disable())
+        .layer(CatchPanicLayer::custom(|_| ApiError::Panicked.into_response()))
+        .layer(axum::middleware::from_fn(frame::frame))
+        .with_state(app)
+}

@@ -1,0 +1,174 @@
+//! The reads of the vendor's dialect, and the health check.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::Response;
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+use wire::v1::{RuleLine, SettingLine, spaced_json};
+use wire::v2::ErrorBody;
+
+use super::App;
+use super::answer;
+use super::call::ReadCall;
+use super::error::ApiError;
+use super::openapi::ReadRequest;
+use crate::key::Scope;
+use crate::store::Part;
+
+/// Scopes that read the policy.
+pub const POLICY_READERS: &[Scope] = &[Scope::Node, Scope::Read];
+/// Scopes that read what people did.
+pub const HISTORY_READERS: &[Scope] = &[Scope::Read];
+/// Entries of the action log in one answer.
+const ACTIONS_MAX: u32 = 500;
+
+/// The active settings; with `extended=yes` the inactive ones, authors and times too.
+#[utoipa::path(
+    method(get, post), path = "/get_dyn_settings", tag = "v1", request_body = ReadRequest,
+    params(("extended" = Option<String>, Query, description = "yes or no"),
+           ("format" = Option<String>, Query, description = "json; the answer is the same without")),
+    responses((status = 200, description = "A flat object: status, active, and a text per setting",
+               body = Object),
+              (status = "default", description = "Refused", body = ErrorBody)))]
+pub async fn get_dyn_settings(
+    State(app): State<Arc<App>>,
+    ReadCall(call): ReadCall,
+) -> Result<Response, ApiError> {
+    call.authorize(POLICY_READERS).await?;
+    let extended = call.fields.extended.unwrap_or(false);
+    let current = app.service.current().await?;
+    let provenance = answer::provenance(&app.service, Part::Settings, extended).await?;
+    let lines: Vec<SettingLine<'_>> = current
+        .state
+        .settings
+        .iter()
+        .map(|(key, setting)| SettingLine {
+            name: key.name(),
+            value: &setting.value,
+            active: setting.active,
+            provenance: provenance.get(key.name()),
+        })
+        .collect();
+    Ok(answer::json_text(current.revision, wire::v1::settings_text(&lines, extended)))
+}
+
+/// The block list in force, an entry a line; with `extended=yes` a JSON object a line.
+#[utoipa::path(
+    method(get, post), path = "/get_dyn_bl", tag = "v1", request_body = ReadRequest,
+    params(("extended" = Option<String>, Query, description = "yes or no")),
+    responses((status = 200, description = "Entries, then the line {'status': 'success'}",
+               body = String, content_type = "text/plain"),
+              (status = "default", description = "Refused", body = ErrorBody)))]
+pub async fn get_dyn_bl(
+    State(app): State<Arc<App>>,
+    ReadCall(call): ReadCall,
+) -> Result<Response, ApiError> {
+    call.authorize(POLICY_READERS).await?;
+    let extended = call.fields.extended.unwrap_or(false);
+    let current = app.service.current().await?;
+    let provenance = answer::provenance(&app.service, Part::BlockList, extended).await?;
+    let state = &current.state;
+    let entries = state.block_list.iter().map(String::as_str);
+    let text = if extended {
+        let lines = entries.map(|entry| (entry, provenance.get(entry)));
+        wire::v1::block_list_extended_text(state.block_list_active, lines)
+    } else {
+        wire::v1::block_list_text(entries.take(state.acting_entries()))
+    };
+    Ok(answer::text(current.revision, text))
+}
+
+/// Every rule, a JSON object a line; with `extended=yes` with author and times.
+#[utoipa::path(
+    method(get, post), path = "/get_dyn_erl", tag = "v1", request_body = ReadRequest,
+    params(("extended" = Option<String>, Query, description = "yes or no")),
+    responses((status = 200, description = "Rules, then the line {'status': 'success'}",
+               body = String, content_type = "text/plain"),
+              (status = "default", description = "Refused", body = ErrorBody)))]
+pub async fn get_dyn_erl(
+    State(app): State<Arc<App>>,
+    ReadCall(call): ReadCall,
+) -> Result<Response, ApiError> {
+    call.authorize(POLICY_READERS).await?;
+    let extended = call.fields.extended.unwrap_or(false);
+    let current = app.service.current().await?;
+    let provenance = answer::provenance(&app.service, Part::Rules, extended).await?;
+    let lines = current
+        .state
+        .rules
+        .iter()
+        .map(|(id, rule)| RuleLine::new(*id, rule, provenance.get(&id.to_string())));
+    Ok(answer::text(current.revision, wire::v1::rules_text(lines)))
+}
+
+/// The action log: who changed what, newest first.
+#[utoipa::path(
+    method(get, post), path = "/get_event_log", tag = "v1", request_body = ReadRequest,
+    params(("before" = Option<u64>, Query, description = "Only entries with an id below this one")),
+    responses((status = 200, description = "Newest first", body = EventLog),
+              (status = "default", description = "Refused", body = ErrorBody)))]
+pub async fn get_event_log(
+    State(app): State<Arc<App>>,
+    ReadCall(call): ReadCall,
+) -> Result<Response, ApiError> {
+    call.authorize(HISTORY_READERS).await?;
+    let before = call.fields.before.and_then(|id| i64::try_from(id).ok()).unwrap_or(i64::MAX);
+    let revision = app.service.store().revision().await?;
+    let actions = app.service.store().actions(before, ACTIONS_MAX).await?;
+    let logged = |text: String| serde_json::from_str(&text).unwrap_or(Value::String(text));
+    let events = actions
+        .into_iter()
+        .map(|action| Event {
+            id: action.id,
+            time: answer::rfc3339(action.at_ms),
+            key: action.author,
+            address: action.address,
+            call: action.call,
+            generation: action.generation,
+            before: logged(action.before),
+            after: logged(action.after),
+        })
+        .collect();
+    let text = spaced_json(&EventLog { status: "success", events });
+    Ok(answer::json_text(revision, text))
+}
+
+/// The action log, newest entry first.
+#[derive(Serialize, ToSchema)]
+pub struct EventLog {
+    /// Always `success`.
+    status: &'static str,
+    /// At most 500; older ones with `before`.
+    events: Vec<Event>,
+}
+
+/// One accepted write.
+#[derive(Serialize, ToSchema)]
+pub struct Event {
+    /// Grows with every entry.
+    id: i64,
+    /// RFC 3339.
+    time: String,
+    /// Name of the key.
+    key: String,
+    /// The client's address.
+    address: String,
+    /// For example `set_dyn_bl`.
+    call: String,
+    /// The generation the write made.
+    generation: u64,
+    /// What was there.
+    before: Value,
+    /// What is there now.
+    after: Value,
+}
+
+/// Whether the store answers. Needs no key.
+pub async fn healthz(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> {
+    app.service.store().revision().await?;
+    Ok(Json(json!({"status": "ok"})))
+}

@@ -1,0 +1,96 @@
+//! The writes. v2 has the same ones: their answers were JSON from the beginning.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use wire::v1::{BlockListWrite, RuleWrite, SettingsWrite, spaced_json};
+use wire::v2::ErrorBody;
+
+use super::App;
+use super::answer;
+use super::call::Call;
+use super::error::ApiError;
+use super::openapi::{BlockListRequest, RulesRequest, SettingsRequest, WriteAnswer};
+use crate::service::Write;
+
+/// Sets (`set`) or removes (`del`) settings.
+#[utoipa::path(
+    post, path = "/set_dyn_settings", tag = "v1", request_body = SettingsRequest,
+    responses((status = 200, description = "Done", body = WriteAnswer),
+              (status = "default", description = "Refused; nothing changed", body = ErrorBody)))]
+pub async fn set_dyn_settings(app: State<Arc<App>>, call: Call) -> Result<Response, ApiError> {
+    run(app, call, |call| SettingsWrite::parse(&call.fields).map(Write::Settings)).await
+}
+
+/// Replaces the block list (`set`), or removes entries or all of it (`del`).
+#[utoipa::path(
+    post, path = "/set_dyn_bl", tag = "v1", request_body = BlockListRequest,
+    responses((status = 200, description = "Done", body = WriteAnswer),
+              (status = "default", description = "Refused; nothing changed", body = ErrorBody)))]
+pub async fn set_dyn_bl(app: State<Arc<App>>, call: Call) -> Result<Response, ApiError> {
+    run(app, call, |call| BlockListWrite::parse(&call.fields).map(Write::BlockList)).await
+}
+
+/// Adds (`add`), changes (`upd`) or removes (`del`) an extended rule.
+#[utoipa::path(
+    post, path = "/set_dyn_erl", tag = "v1", request_body = RulesRequest,
+    responses((status = 200, description = "Done", body = WriteAnswer),
+              (status = "default", description = "Refused; nothing changed", body = ErrorBody)))]
+pub async fn set_dyn_erl(app: State<Arc<App>>, call: Call) -> Result<Response, ApiError> {
+    run(app, call, |call| RuleWrite::parse(&call.fields).map(|write| Write::Rules(Box::new(write))))
+        .await
+}
+
+/// As v1.
+#[utoipa::path(
+    post, path = "/set_dyn_settings", tag = "v2", request_body = SettingsRequest,
+    responses((status = 200, description = "Done", body = WriteAnswer),
+              (status = "default", description = "Refused; nothing changed", body = ErrorBody)))]
+pub async fn v2_set_dyn_settings(app: State<Arc<App>>, call: Call) -> Result<Response, ApiError> {
+    set_dyn_settings(app, call).await
+}
+
+/// As v1.
+#[utoipa::path(
+    post, path = "/set_dyn_bl", tag = "v2", request_body = BlockListRequest,
+    responses((status = 200, description = "Done", body = WriteAnswer),
+              (status = "default", description = "Refused; nothing changed", body = ErrorBody)))]
+pub async fn v2_set_dyn_bl(app: State<Arc<App>>, call: Call) -> Result<Response, ApiError> {
+    set_dyn_bl(app, call).await
+}
+
+/// As v1.
+#[utoipa::path(
+    post, path = "/set_dyn_erl", tag = "v2", request_body = RulesRequest,
+    responses((status = 200, description = "Done", body = WriteAnswer),
+              (status = "default", description = "Refused; nothing changed", body = ErrorBody)))]
+pub async fn v2_set_dyn_erl(app: State<Arc<App>>, call: Call) -> Result<Response, ApiError> {
+    set_dyn_erl(app, call).await
+}
+
+/// One write: key before form, form before values, values before the store.
+async fn run(
+    State(app): State<Arc<App>>,
+    call: Call,
+    parse: impl FnOnce(&Call) -> Result<Write, wire::v1::Malformed>,
+) -> Result<Response, ApiError> {
+    let actor = call.authorize(&[]).await?;
+    if app.live().read_only {
+        return Err(ApiError::ReadOnly);
+    }
+    let write = parse(&call)?;
+    let name = write.call();
+    let force = call.fields.force.unwrap_or(false);
+    let written = app.service.write(actor, write, force).await?;
+    if written.moved {
+        metrics::counter!("nwaf_api_writes_total", "call" => name).increment(1);
+    }
+    let body = WriteAnswer {
+        status: "success",
+        session: written.revision.session,
+        generation: written.revision.generation,
+        id: written.id,
+    };
+    Ok(answer::json_text(written.revision, spaced_json(&body)))
+}

@@ -1,0 +1,175 @@
+//! A policy in memory: its texts, its meaning, its bundle.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use policy::{Invalid, Key, Policy, Rule, RuleText, Settings, list};
+use wire::v2::{Bundle, BundleContent, BundleRule, Revision};
+
+use crate::store::{StoreError, Stored};
+
+/// A setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// As the operator wrote it.
+    pub value: String,
+    /// Whether it acts.
+    pub active: bool,
+}
+
+/// The texts of a policy. Cloning is cheap: what is large is shared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// Settings.
+    pub settings: BTreeMap<Key, Setting>,
+    /// Whether the block list acts.
+    pub block_list_active: bool,
+    /// Entries, none twice.
+    pub block_list: Arc<Vec<String>>,
+    /// Rules by id.
+    pub rules: BTreeMap<u64, Arc<RuleText>>,
+    /// The id the next new rule gets; larger than every id ever given.
+    pub next_rule_id: u64,
+}
+
+/// What was parsed of the texts: what acts, and what does not.
+#[derive(Debug, Clone, Default)]
+pub struct Meaning {
+    /// What acts, the whole of it; the block list is empty where it does not act.
+    pub policy: Policy,
+    /// The entries of a block list that does not act, in the order of the texts.
+    pub idle_block_list: Vec<policy::AddressEntry>,
+}
+
+impl Meaning {
+    /// The parsed block list, in the order of the texts.
+    pub fn block_list(&self, active: bool) -> &Vec<policy::AddressEntry> {
+        if active { &self.policy.block_list } else { &self.idle_block_list }
+    }
+}
+
+/// A revision of the policy: texts and meaning together.
+#[derive(Debug)]
+pub struct Current {
+    /// Its place in history.
+    pub revision: Revision,
+    /// The last generation in which a drastic change was made on purpose.
+    pub forced_at: u64,
+    /// The texts.
+    pub state: State,
+    /// What they mean.
+    pub meaning: Meaning,
+    bundle: OnceLock<Arc<[u8]>>,
+}
+
+impl Current {
+    /// Texts and their meaning.
+    pub fn new(revision: Revision, forced_at: u64, state: State, meaning: Meaning) -> Self {
+        Self { revision, forced_at, state, meaning, bundle: OnceLock::new() }
+    }
+
+    /// Understands what the store held.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] with the first row that has no meaning.
+    pub fn from_stored(stored: Stored) -> Result<Self, StoreError> {
+        let mut settings = BTreeMap::new();
+        for (name, value, active) in stored.settings {
+            let row = || format!("setting {name}");
+            let key: Key = name.parse().map_err(|why: Invalid| corrupt(row(), &[why]))?;
+            Settings::parse([(name.as_str(), value.as_str())])
+                .map_err(|why| corrupt(row(), &why))?;
+            settings.insert(key, Setting { value, active });
+        }
+        let entries = list::parse_each("bl", stored.block_list.iter().map(String::as_str))
+            .map_err(|why| corrupt("block list".to_owned(), &why))?;
+        let mut rules = BTreeMap::new();
+        let mut parsed = Vec::new();
+        for (id, text) in stored.rules {
+            let row = || format!("rule {id}");
+            if id >= stored.next_rule_id {
+                let reason = format!("its id is not below {}", stored.next_rule_id);
+                return Err(StoreError::Corrupt { row: row(), reason });
+            }
+            let rule = Rule::parse(id, &text).map_err(|why| corrupt(row(), &why))?;
+            if rule.active {
+                parsed.push(rule);
+            }
+            rules.insert(id, Arc::new(text));
+        }
+        let state = State {
+            settings,
+            block_list_active: stored.block_list_active,
+            block_list: Arc::new(stored.block_list),
+            rules,
+            next_rule_id: stored.next_rule_id,
+        };
+        let mut meaning = Meaning {
+            policy: Policy {
+                settings: state
+                    .active_settings()
+                    .map_err(|why| corrupt("settings".into(), &why))?,
+                rules: parsed,
+                ..Policy::default()
+            },
+            ..Meaning::default()
+        };
+        if state.block_list_active {
+            meaning.policy.block_list = entries;
+        } else {
+            meaning.idle_block_list = entries;
+        }
+        Ok(Self::new(stored.revision, stored.forced_at, state, meaning))
+    }
+
+    /// The bundle's JSON; made once, then shared. Takes as long as the policy is large.
+    pub fn bundle(&self) -> Arc<[u8]> {
+        let make = || {
+            let bundle = Bundle::seal(self.revision, self.forced_at, self.state.content());
+            serde_json::to_vec(&bundle).expect("plain data has a JSON form").into()
+        };
+        Arc::clone(self.bundle.get_or_init(make))
+    }
+
+    /// Whether [`Self::bundle`] answers at once.
+    pub fn has_bundle(&self) -> bool {
+        self.bundle.get().is_some()
+    }
+}
+
+impl State {
+    /// The active settings, understood.
+    pub fn active_settings(&self) -> Result<Settings, Vec<Invalid>> {
+        let active = self.settings.iter().filter(|(_, setting)| setting.active);
+        Settings::parse(active.map(|(key, setting)| (key.name(), setting.value.as_str())))
+    }
+
+    /// How many entries of the block list act.
+    pub fn acting_entries(&self) -> usize {
+        if self.block_list_active { self.block_list.len() } else { 0 }
+    }
+
+    /// How many rules act.
+    pub fn acting_rules(&self) -> usize {
+        self.rules.values().filter(|rule| rule.active).count()
+    }
+
+    fn content(&self) -> BundleContent {
+        let active = self.settings.iter().filter(|(_, setting)| setting.active);
+        BundleContent {
+            settings: active.map(|(key, s)| (key.name().to_owned(), s.value.clone())).collect(),
+            block_list: if self.block_list_active { (*self.block_list).clone() } else { vec![] },
+            rules: self
+                .rules
+                .iter()
+                .filter(|(_, rule)| rule.active)
+                .map(|(id, rule)| BundleRule::new(*id, (**rule).clone()))
+                .collect(),
+        }
+    }
+}
+
+fn corrupt(row: String, why: &[Invalid]) -> StoreError {
+    let reason = why.first().map_or_else(String::new, ToString::to_string);
+    StoreError::Corrupt { row, reason }
+}

@@ -1,0 +1,63 @@
+//! Waiting for a change.
+//!
+//! Changes of this process wake waiters at once; [`Service::follow`] looks for those
+//! of other processes on the same database.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use wire::v2::Revision;
+
+use super::{Current, Service, ServiceError};
+
+/// How often the store is asked whether another process wrote.
+const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
+
+impl Service {
+    /// The policy once its revision is not `known`; `None` if that does not happen
+    /// within `wait` or before `stop` turns true.
+    ///
+    /// # Errors
+    /// As [`Service::current`].
+    pub async fn changed(
+        &self,
+        known: Revision,
+        wait: Duration,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<Option<Arc<Current>>, ServiceError> {
+        let deadline = tokio::time::Instant::now() + wait;
+        let mut revision = self.revision.subscribe();
+        loop {
+            // Marked as seen before the store is asked: a change in between is not lost.
+            revision.mark_unchanged();
+            let current = self.current().await?;
+            if current.revision != known {
+                return Ok(Some(current));
+            }
+            tokio::select! {
+                _ = revision.changed() => {}
+                () = tokio::time::sleep_until(deadline) => return Ok(None),
+                _ = stop.wait_for(|stop| *stop) => return Ok(None),
+            }
+        }
+    }
+
+    /// Announces what other processes write, until `stop` turns true.
+    pub async fn follow(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut ticks = tokio::time::interval(FOLLOW_INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+            match self.store.revision().await {
+                Ok(stored) => self.announce(stored),
+                Err(why) => {
+                    tracing::debug!(error = %why, "the store was not asked for its revision")
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! What the API remembers, and the one trait every database engine implements.
+//!
+//! A store knows rows and transactions, not meaning: it writes the rows it is told
+//! to and hands back what it finds. Its promises:
+//!
+//! * [`Store::commit`] is one transaction: rows, generation and action log, or nothing.
+//! * The generation grows by exactly one with every commit, and a commit whose base
+//!   is not the stored revision is [`StoreError::Conflict`] and changes nothing.
+//! * [`Store::load`] reads everything in one transaction.
+//!
+//! `story.rs` is the conformance test of these promises, for any engine.
+
+mod sqlite;
+#[cfg(test)]
+pub mod story;
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use policy::RuleText;
+use wire::v2::{AgentReport, Revision};
+
+pub use sqlite::{Mode, Sqlite};
+
+use crate::key::Scope;
+
+/// Nodes whose latest report is kept; the longest silent ones go first.
+pub const AGENTS_MAX: u32 = 10_000;
+
+/// Everything a policy is made of, as stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Its place in history.
+    pub revision: Revision,
+    /// The last generation in which a drastic change was made on purpose.
+    pub forced_at: u64,
+    /// The id the next new rule gets.
+    pub next_rule_id: u64,
+    /// Name, value, active; in the order of names.
+    pub settings: Vec<(String, String, bool)>,
+    /// Whether the block list acts.
+    pub block_list_active: bool,
+    /// The block list, in the order it was given.
+    pub block_list: Vec<String>,
+    /// Rules in the order of their ids.
+    pub rules: Vec<(u64, RuleText)>,
+}
+
+/// One change of rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Write a setting.
+    PutSetting {
+        /// Its name.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// Whether it acts.
+        active: bool,
+    },
+    /// Remove a setting.
+    RemoveSetting(&'static str),
+    /// Put entries of the block list, none twice, in this order; those that are not
+    /// there yet are added, others keep their author and time.
+    PlaceBlockEntries(std::sync::Arc<Vec<String>>),
+    /// Remove entries by their exact text.
+    RemoveBlockEntries(Vec<String>),
+    /// Put entries that are not there yet at the end.
+    AppendBlockEntries(Vec<String>),
+    /// Switch the block list on or off.
+    SetBlockListActive(bool),
+    /// Write a rule.
+    PutRule(u64, Box<RuleText>),
+    /// Remove a rule.
+    RemoveRule(u64),
+}
+
+/// A write: changes and everything that is recorded with them.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    /// The revision the changes were computed from.
+    pub base: Revision,
+    /// The rows.
+    pub changes: Vec<Change>,
+    /// Whether a drastic change is made on purpose.
+    pub forced: bool,
+    /// The id the next new rule will get.
+    pub next_rule_id: u64,
+    /// The entry of the action log; its id and generation are the store's to fill.
+    pub action: Action,
+}
+
+/// An entry of the action log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Action {
+    /// Grows with every entry.
+    pub id: i64,
+    /// When, Unix milliseconds.
+    pub at_ms: i64,
+    /// Name of the key.
+    pub author: String,
+    /// The client's address.
+    pub address: String,
+    /// The call, for example `set_dyn_bl`.
+    pub call: String,
+    /// The generation the write made.
+    pub generation: u64,
+    /// JSON of what was there.
+    pub before: String,
+    /// JSON of what is there now.
+    pub after: String,
+}
+
+/// Elements that have a provenance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Settings, by name.
+    Settings,
+    /// Entries of the block list, by text.
+    BlockList,
+    /// Rules, by decimal id.
+    Rules,
+}
+
+/// Who wrote an element and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provenance {
+    /// Name of the key that wrote it last.
+    pub author: String,
+    /// Creation, Unix milliseconds.
+    pub created_ms: i64,
+    /// Last change, Unix milliseconds.
+    pub updated_ms: i64,
+}
+
+/// A key as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRow {
+    /// Its name, unique.
+    pub name: String,
+    /// What it may do.
+    pub scope: Scope,
+    /// See [`crate::key::Digest`]; 64 hexadecimal digits, unique.
+    pub digest: String,
+    /// Creation, Unix milliseconds.
+    pub created_ms: i64,
+}
+
+/// The latest report of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentRow {
+    /// What it said.
+    pub report: AgentReport,
+    /// Where it came from.
+    pub address: String,
+    /// When, Unix milliseconds.
+    pub at_ms: i64,
+}
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Somebody else wrote first; compute the change anew.
+    #[error("the stored policy is at {stored}, not at {base} as expected")]
+    Conflict {
+        /// What the commit was computed from.
+        base: Revision,
+        /// What is there.
+        stored: Revision,
+    },
+    /// Another process holds the write lock for longer than the store waits.
+    #[error("the store is busy")]
+    Busy(#[source] sqlx::Error),
+    /// A row holds what no write of this program can have put there.
+    #[error("{row} in the store is corrupt: {reason}")]
+    Corrupt {
+        /// Which row.
+        row: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A key with this name or digest exists.
+    #[error("a key with this name or value exists already")]
+    KeyExists,
+    /// The schema is not the one of this program and may not be changed.
+    #[error("the database cannot be brought to this version's schema")]
+    Schema(#[source] sqlx::migrate::MigrateError),
+    /// Anything else.
+    #[error("the store does not answer")]
+    Unavailable(#[source] sqlx::Error),
+}
+
+/// A database.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// The stored revision; also the health check.
+    async fn revision(&self) -> Result<Revision, StoreError>;
+
+    /// The whole policy.
+    async fn load(&self) -> Result<Stored, StoreError>;
+
+    /// Writes; the new revision is `base` with the next generation.
+    async fn commit(&self, commit: Commit) -> Result<Revision, StoreError>;
+
+    /// Who wrote the elements of `part`, by their name.
+    async fn provenance(&self, part: Part) -> Result<HashMap<String, Provenance>, StoreError>;
+
+    /// The newest `limit` entries of the action log with an id below `before`, newest first.
+    async fn actions(&self, before: i64, limit: u32) -> Result<Vec<Action>, StoreError>;
+
+    /// Forgets entries of the action log older than `before_ms`; how many.
+    async fn forget_actions(&self, before_ms: i64) -> Result<u64, StoreError>;
+
+    /// Keeps a node's latest report; at most [`AGENTS_MAX`] nodes.
+    async fn put_agent(&self, agent: AgentRow) -> Result<(), StoreError>;
+
+    /// The latest report of every node, by name.
+    async fn agents(&self) -> Result<Vec<AgentRow>, StoreError>;
+
+    /// Every key, by name.
+    async fn keys(&self) -> Result<Vec<KeyRow>, StoreError>;
+
+    /// Adds a key.
+    async fn add_key(&self, key: KeyRow) -> Result<(), StoreError>;
+
+    /// Removes a key; whether there was one.
+    async fn remove_key(&self, name: &str) -> Result<bool, StoreError>;
+
+    /// Begins a new session: `max(session + 1, now_ms)`. For a database that was
+    /// restored and would otherwise repeat generations.
+    async fn renew_session(&self, now_ms: u64) -> Result<Revision, StoreError>;
+}

@@ -1,0 +1,409 @@
+//! One request taken apart: the same fields, whether they came as a JSON object,
+//! as a form or in the query string.
+//!
+//! Invariant: a field has at most one value. A second one, also under an alias or
+//! from another place, is refused; only the key may be repeated, if it is the same.
+
+use std::fmt;
+
+use policy::Invalid;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::error::Category;
+use serde_json::value::RawValue;
+
+use super::lenient::{Flag, given};
+
+/// Every field a v1 request may have, with its aliases.
+pub const FIELD_NAMES: &str = "key (or token), set, del, add, upd, force, extended, format, before";
+
+/// A request whose form is wrong, before its values are looked at.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// The body, or the text of a form's field, is not JSON.
+    #[error("{place} is not valid JSON: {reason} at line {line} column {column}")]
+    Json {
+        /// `the body`, or the name of the field whose text it is.
+        place: String,
+        /// Line, from 1.
+        line: usize,
+        /// Column in bytes, from 1; 0 before the first byte of a line.
+        column: usize,
+        /// What the parser met.
+        reason: String,
+    },
+    /// A field is unknown, repeated, missing or of the wrong type.
+    #[error("{0}")]
+    Field(Invalid),
+}
+
+impl Malformed {
+    /// A refused field.
+    pub fn field(field: &str, value: &str, reason: impl Into<String>, remedy: &str) -> Self {
+        Self::Field(Invalid::new(field, value, reason, remedy))
+    }
+}
+
+/// What a request says, with the operations still as JSON text.
+#[derive(Default, PartialEq, Eq)]
+pub struct Fields {
+    /// The key the client presents (`key` or `token`).
+    pub key: Option<String>,
+    /// Whether a drastic change is wanted on purpose.
+    pub force: Option<bool>,
+    /// Whether the answer shall have identities, authors and times.
+    pub extended: Option<bool>,
+    /// `format=json` was given. The answers are the same without it.
+    pub format_json: bool,
+    /// `get_event_log`: only entries with an id below this one.
+    pub before: Option<u64>,
+    /// JSON text of `set`.
+    pub set: Option<String>,
+    /// JSON text of `del`.
+    pub del: Option<String>,
+    /// JSON text of `add`.
+    pub add: Option<String>,
+    /// JSON text of `upd`.
+    pub upd: Option<String>,
+}
+
+impl fmt::Debug for Fields {
+    /// Without the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fields")
+            .field("key", &self.key.as_ref().map(|_| "..."))
+            .field("force", &self.force)
+            .field("extended", &self.extended)
+            .field("set", &self.set)
+            .field("del", &self.del)
+            .field("add", &self.add)
+            .field("upd", &self.upd)
+            .finish()
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body<'a> {
+    #[serde(default, alias = "token", deserialize_with = "given")]
+    key: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    force: Option<Flag>,
+    #[serde(default, deserialize_with = "given")]
+    extended: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    format: Option<String>,
+    #[serde(default, borrow, deserialize_with = "given")]
+    set: Option<&'a RawValue>,
+    #[serde(default, borrow, deserialize_with = "given")]
+    del: Option<&'a RawValue>,
+    #[serde(default, borrow, deserialize_with = "given")]
+    add: Option<&'a RawValue>,
+    #[serde(default, borrow, deserialize_with = "given")]
+    upd: Option<&'a RawValue>,
+}
+
+impl Fields {
+    /// Takes a JSON object apart.
+    ///
+    /// # Errors
+    /// Text that is not JSON (with line and column), or not an object of known fields.
+    pub fn from_json(body: &str) -> Result<Self, Malformed> {
+        let body: Body<'_> = parse_object("", body)?;
+        let text = |raw: Option<&RawValue>| raw.map(|raw| raw.get().to_owned());
+        let mut fields = Self {
+            key: body.key,
+            force: body.force.map(|flag| flag.0),
+            set: text(body.set),
+            del: text(body.del),
+            add: text(body.add),
+            upd: text(body.upd),
+            ..Self::default()
+        };
+        if let Some(value) = body.extended {
+            fields.add_pair("extended", &value)?;
+        }
+        if let Some(value) = body.format {
+            fields.add_pair("format", &value)?;
+        }
+        Ok(fields)
+    }
+
+    /// Adds one decoded pair of a form or query.
+    ///
+    /// Operations hold JSON; a text that begins with none of `{`, `[` and `"` stands
+    /// for itself, so that `del=nwaf_ip_wl` works.
+    ///
+    /// # Errors
+    /// Unknown names, a second value, flags that are neither yes nor no.
+    pub fn add_pair(&mut self, name: &str, value: &str) -> Result<(), Malformed> {
+        let twice = match name {
+            "key" | "token" => {
+                let other = self.key.as_ref().is_some_and(|key| key != value);
+                self.key = Some(value.to_owned());
+                if other {
+                    let reason = "two different keys are given";
+                    return Err(Malformed::field("key", "", reason, "give one key, once"));
+                }
+                false
+            }
+            "force" => self.force.replace(flag(name, value)?).is_some(),
+            "extended" => self.extended.replace(flag(name, value)?).is_some(),
+            "format" if value == "json" => {
+                self.format_json = true;
+                false
+            }
+            "format" => {
+                let remedy = "write format=json, or leave it out";
+                return Err(Malformed::field(name, value, "there is no such format", remedy));
+            }
+            "before" => {
+                let Ok(id) = value.parse() else {
+                    let reason = "not the id of an entry";
+                    return Err(Malformed::field(name, value, reason, "write a whole number"));
+                };
+                self.before.replace(id).is_some()
+            }
+            "set" => self.set.replace(as_json(value)).is_some(),
+            "del" => self.del.replace(as_json(value)).is_some(),
+            "add" => self.add.replace(as_json(value)).is_some(),
+            "upd" => self.upd.replace(as_json(value)).is_some(),
+            _ => {
+                let remedy = format!("the fields are {FIELD_NAMES}");
+                return Err(Malformed::field(name, value, "there is no such field", &remedy));
+            }
+        };
+        if twice {
+            return Err(Malformed::field(name, value, "the field is given twice", "give it once"));
+        }
+        Ok(())
+    }
+
+    /// The one operation of a write: its name and JSON text.
+    ///
+    /// # Errors
+    /// None of `known` or more than one operation is given, or one the call does not know.
+    pub(super) fn operation(
+        &self,
+        known: &[&'static str],
+    ) -> Result<(&'static str, &str), Malformed> {
+        let given: Vec<(&'static str, &str)> =
+            [("set", &self.set), ("del", &self.del), ("add", &self.add), ("upd", &self.upd)]
+                .into_iter()
+                .filter_map(|(name, text)| text.as_deref().map(|text| (name, text)))
+                .collect();
+        let names = known.join(", ");
+        let remedy = format!("give exactly one of {names}");
+        match given.as_slice() {
+            [one] if known.contains(&one.0) => Ok(*one),
+            [one] => {
+                let reason = "this call has no such operation";
+                Err(Malformed::field(one.0, one.1, reason, &remedy))
+            }
+            [] => Err(Malformed::field(&names, "", "the operation is missing", &remedy)),
+            [_, second, ..] => {
+                let reason = "more than one operation is given";
+                Err(Malformed::field(second.0, second.1, reason, &remedy))
+            }
+        }
+    }
+
+    /// # Errors
+    /// The request has an operation although the call only reads.
+    pub fn expect_no_operation(&self) -> Result<(), Malformed> {
+        match self.operation(&[]) {
+            Err(Malformed::Field(why)) if !why.field.is_empty() => Err(Malformed::field(
+                &why.field,
+                &why.value,
+                "this call only reads",
+                "leave it out, or use the set_ call",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The text of a body.
+///
+/// # Errors
+/// [`Malformed::Json`] at the first byte that is not UTF-8.
+pub fn body_text(body: &[u8]) -> Result<&str, Malformed> {
+    std::str::from_utf8(body).map_err(|why| {
+        let before = &body[..why.valid_up_to()];
+        Malformed::Json {
+            place: "the body".to_owned(),
+            line: before.iter().filter(|b| **b == b'\n').count() + 1,
+            column: before.iter().rev().take_while(|b| **b != b'\n').count() + 1,
+            reason: "the text is not UTF-8".to_owned(),
+        }
+    })
+}
+
+/// Parses a body that is one JSON object; errors as for the calls of the dialect.
+///
+/// # Errors
+/// See [`Malformed`].
+pub fn parse_body<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, Malformed> {
+    parse_object("", body_text(body)?)
+}
+
+/// Parses JSON text; the position of syntax errors counts from the beginning of `text`.
+///
+/// `field` names what the text is the value of, for errors.
+///
+/// # Errors
+/// [`Malformed::Json`] for bad syntax, [`Malformed::Field`] for anything else.
+pub(super) fn parse_json<'de, T: Deserialize<'de>>(
+    field: &str,
+    text: &'de str,
+) -> Result<T, Malformed> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let parsed = serde_path_to_error::deserialize(&mut json)
+        .map_err(|why| malformed(field, &why.path().to_string(), why.inner()))?;
+    json.end().map_err(|why| malformed(field, "", &why))?;
+    Ok(parsed)
+}
+
+/// As [`parse_json`], for types that serde would also fill from an array.
+pub(super) fn parse_object<'de, T: Deserialize<'de>>(
+    field: &str,
+    text: &'de str,
+) -> Result<T, Malformed> {
+    if text.trim_start().starts_with('[') {
+        parse_json::<IgnoredAny>(field, text)?;
+        let name = if field.is_empty() { "body" } else { field };
+        let remedy = "give an object: names and values in { }";
+        return Err(Malformed::field(
+            name,
+            text,
+            "an array stands where an object belongs",
+            remedy,
+        ));
+    }
+    parse_json(field, text)
+}
+
+fn malformed(field: &str, path: &str, why: &serde_json::Error) -> Malformed {
+    let (line, column) = (why.line(), why.column());
+    let full = why.to_string();
+    let reason = full.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&full);
+    if matches!(why.classify(), Category::Syntax | Category::Eof | Category::Io) {
+        let place = if field.is_empty() { "the body" } else { field }.to_owned();
+        return Malformed::Json { place, line, column, reason: reason.to_owned() };
+    }
+    // serde names the offending key of an object between backticks; it is the last
+    // piece of the path, which the tracker may or may not have seen already.
+    let key = ["unknown field `", "duplicate field `", "missing field `"]
+        .iter()
+        .find_map(|start| reason.strip_prefix(start)?.split_once('`').map(|(key, _)| key));
+    let mut name = field.to_owned();
+    for piece in [path, key.unwrap_or_default()] {
+        let is_there = name == piece || name.ends_with(&format!(".{piece}"));
+        if piece.is_empty() || piece == "." || is_there {
+            continue;
+        }
+        if !name.is_empty() && !piece.starts_with('[') {
+            name.push('.');
+        }
+        name.push_str(piece);
+    }
+    if name.is_empty() {
+        name.push_str("body");
+    }
+    let remedy = if reason.starts_with("unknown field") {
+        "remove the field or correct its spelling"
+    } else if reason.starts_with("duplicate field") {
+        "give the field once; an alias counts as the field"
+    } else if reason.starts_with("missing field") {
+        "add the field"
+    } else {
+        "give a value of the expected type"
+    };
+    Malformed::field(&name, "", reason, remedy)
+}
+
+fn flag(name: &str, value: &str) -> Result<bool, Malformed> {
+    match value {
+        "yes" | "true" => Ok(true),
+        "no" | "false" => Ok(false),
+        _ => Err(Malformed::field(name, value, "neither yes nor no", "write yes or no")),
+    }
+}
+
+fn as_json(value: &str) -> String {
+    if value.trim_start().starts_with(['{', '[', '"']) {
+        value.to_owned()
+    } else {
+        serde_json::Value::from(value).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(body: &str) -> Invalid {
+        match Fields::from_json(body) {
+            Err(Malformed::Field(why)) => why,
+            other => panic!("{body}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn token_is_key_and_both_are_too_many() {
+        assert_eq!(Fields::from_json(r#"{"token":"a"}"#).unwrap().key.as_deref(), Some("a"));
+        assert_eq!(refused(r#"{"token":"a","key":"a"}"#).field, "key");
+        let mut fields = Fields::from_json(r#"{"key":"a"}"#).unwrap();
+        fields.add_pair("token", "a").unwrap();
+        assert!(fields.add_pair("key", "b").is_err());
+        assert!(!format!("{fields:?}").contains("\"a\""));
+    }
+
+    #[test]
+    fn invalid_json_says_where() {
+        let body = "{\"key\": \"k\",\n \"add\": {\"ip\": \"1.1.1.1\" \"active\": \"true\"}}";
+        let Err(Malformed::Json { line, column, .. }) = Fields::from_json(body) else {
+            panic!("accepted");
+        };
+        assert_eq!((line, column), (2, 26));
+        for body in ["", "{", "{\"key\": \"k\"} x", "{\"key\": \"k, \"set\": 1}"] {
+            assert!(matches!(Fields::from_json(body), Err(Malformed::Json { .. })), "{body}");
+        }
+    }
+
+    #[test]
+    fn fields_are_named() {
+        assert_eq!(refused(r#"{"key":"k","foo":1}"#).field, "foo");
+        assert!(refused(r#"{"key":"k","foo":1}"#).reason.contains("upd"));
+        assert_eq!(refused(r#"{"key":5}"#).field, "key");
+        assert_eq!(refused(r#"{"set":{},"set":{}}"#).field, "set");
+        assert_eq!(refused("[]").field, "body");
+        let mut fields = Fields::default();
+        assert!(fields.add_pair("foo", "1").is_err());
+        assert!(fields.add_pair("extended", "maybe").is_err());
+        assert!(fields.add_pair("format", "xml").is_err());
+    }
+
+    #[test]
+    fn exactly_one_operation() {
+        let operation = |body: &str| {
+            Fields::from_json(body).unwrap().operation(&["set", "del"]).map(|(name, _)| name)
+        };
+        assert_eq!(operation(r#"{"set":{}}"#), Ok("set"));
+        assert!(operation("{}").is_err());
+        assert!(operation(r#"{"set":{},"del":""}"#).is_err());
+        assert!(operation(r#"{"add":{}}"#).is_err());
+        assert!(Fields::from_json(r#"{"set":{}}"#).unwrap().expect_no_operation().is_err());
+        Fields::from_json("{}").unwrap().expect_no_operation().unwrap();
+    }
+
+    #[test]
+    fn forms_hold_json_or_plain_texts() {
+        let mut fields = Fields::default();
+        fields.add_pair("del", "nwaf_ip_wl").unwrap();
+        fields.add_pair("set", r#"{"active":"true"}"#).unwrap();
+        assert_eq!(fields.del.as_deref(), Some("\"nwaf_ip_wl\""));
+        assert_eq!(fields.set.as_deref(), Some(r#"{"active":"true"}"#));
+        assert!(fields.add_pair("del", "").is_err());
+    }
+}
