@@ -1,1 +1,39 @@
-//! stub
+//! The harness: real daemons, a real nginx with the module, and the means to
+//! ask them questions.
+//!
+//! Invariants: every server gets a loopback address and port of its own and a
+//! folder of its own; everything waits for a condition, never for a time; every
+//! process ends with the value that started it; an nginx whose error log holds
+//! an alert, an emergency or a panic fails its test on drop; the folder of a
+//! failed test is kept, and its path printed.
+
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod artifacts;
+pub mod curl;
+pub mod folder;
+pub mod http;
+pub mod load;
+pub mod net;
+pub mod nginx;
+pub mod node;
+pub mod process;
+pub mod quiet;
+pub mod stack;
+pub mod syncd;
+pub mod upstream;
+pub mod wait;
+
+pub use api::Api;
+pub use curl::curl;
+pub use folder::Folder;
+pub use http::{Client, Response, Visit};
+pub use load::Load;
+pub use nginx::{Nginx, Site};
+pub use node::Node;
+pub use quiet::{alone, among_others};
+pub use stack::Stack;
+pub use syncd::Syncd;
+pub use upstream::Upstream;
+pub use wait::eventually;

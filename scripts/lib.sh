@@ -1,0 +1,23 @@
+# Sourced by the other scripts: where the project is, how to speak, how to find Rust.
+#
+# Sets ROOT (the project's folder) and TARGET (where cargo builds), and changes into ROOT.
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+cd "$ROOT"
+TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
+case $TARGET in /*) ;; *) TARGET=$ROOT/$TARGET ;; esac
+NGINX_BINARY=${NGINX_BINARY:-/usr/sbin/nginx}
+
+# rustup puts cargo where only login shells look.
+if ! command -v cargo >/dev/null && [ -x "${HOME:-/root}/.cargo/bin/cargo" ]; then
+    PATH="${HOME:-/root}/.cargo/bin:$PATH"
+fi
+
+say() { printf '==> %s\n' "$*"; }
+warn() { printf '%s: warning: %s\n' "${0##*/}" "$*" >&2; }
+die() { # STATUS MESSAGE...
+    local status=$1
+    shift
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+    exit "$status"
+}

@@ -1,0 +1,5 @@
+//! What happens when parts fail: enforcement goes on.
+
+mod drastic;
+mod outage;
+mod snapshots;

@@ -1,0 +1,8 @@
+//! The module in nginx, without API and syncd: phases, modes, variables, log
+//! lines, configuration, protocols.
+
+mod bypasses;
+mod config;
+mod judging;
+mod life;
+mod panics;

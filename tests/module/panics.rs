@@ -1,0 +1,55 @@
+//! A panic inside the module costs one request its analysis, never a worker.
+
+use support::node::{Node, blocking};
+use support::{Load, Site, among_others, artifacts};
+
+fn node(on_error: &str) -> Node {
+    let mut node = Node::prepare(Site {
+        module: artifacts::faulty_module(),
+        http: format!("nwaf on; nwaf_on_error {on_error};"),
+        server: "add_header X-Type $nwaf_block_type always;".into(),
+        ..Site::default()
+    });
+    node.publish(&blocking(&["198.51.100.7"]));
+    node.nginx.run();
+    node.nginx.expect_in_log("X-Nwaf-Fault");
+    node.nginx.expect_in_log("nwaf: ");
+    node
+}
+
+#[test]
+fn the_operator_decides_what_becomes_of_the_request() {
+    let _turn = among_others();
+    let node = node("pass");
+    let workers = node.nginx.workers();
+    assert_eq!(node.visit("/").header("X-Nwaf-Fault", "panic").status(), 200);
+    assert_eq!(node.visit("/").status(), 200);
+    assert_eq!(node.visit("/").from("198.51.100.7").status(), 403);
+    assert_eq!(node.nginx.workers(), workers, "a worker died");
+    let status = node.nginx.status();
+    assert_eq!(status["total"]["errors"], 1, "{status}");
+    let lines: Vec<_> =
+        node.nginx.error_log().lines().filter(|l| l.contains(".rs:")).map(str::to_owned).collect();
+    assert_eq!(lines.len(), 1, "one line with the place of the panic: {lines:?}");
+
+    let node = self::node("block");
+    let answer = node.visit("/").header("X-Nwaf-Fault", "panic").send();
+    assert_eq!((answer.status, answer.header("x-type")), (403, Some("11")));
+    assert_eq!(node.visit("/").status(), 200);
+}
+
+#[test]
+fn panics_under_load_fail_nobody_else() {
+    let _turn = among_others();
+    let node = node("pass");
+    let workers = node.nginx.workers();
+    let visits = [
+        node.visit("/"),
+        node.visit("/").header("X-Nwaf-Fault", "panic"),
+        node.visit("/").from("198.51.100.7"),
+    ];
+    let load = Load::start(node.nginx.address(), 2, &visits);
+    load.await_more(300);
+    load.stop().assert_only(&[200, 403]);
+    assert_eq!(node.nginx.workers(), workers, "a worker died");
+}

@@ -1,0 +1,348 @@
+//! An nginx with the module, in a folder of its own.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddrV4;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::http::{Client, Visit};
+use crate::process::{Process, read, signal_pid};
+use crate::wait::{PATIENCE, eventually};
+use crate::{artifacts, net};
+
+/// What a test says about its nginx; everything else is the same for all.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// Number of workers.
+    pub workers: u32,
+    /// The module to load.
+    pub module: PathBuf,
+    /// Lines for the main context.
+    pub main: String,
+    /// Lines for `http`, for example `nwaf on;`.
+    pub http: String,
+    /// Parameters of `listen` beside address and port, for example `http2`.
+    pub listen: String,
+    /// Lines for the site's `server`; without a `location` in it, everything goes to the upstream.
+    pub server: String,
+    /// Lines of further `server` blocks, complete.
+    pub servers: String,
+    /// Whether X-Forwarded-For from loopback is believed at `http` level.
+    pub realip: bool,
+}
+
+impl Default for Site {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            module: artifacts::module(),
+            main: String::new(),
+            http: "nwaf on;".into(),
+            listen: String::new(),
+            server: String::new(),
+            servers: String::new(),
+            realip: true,
+        }
+    }
+}
+
+/// A configured, perhaps running, nginx.
+pub struct Nginx {
+    folder: PathBuf,
+    site: Site,
+    snapshot: PathBuf,
+    upstream: String,
+    address: SocketAddrV4,
+    status: SocketAddrV4,
+    process: Option<Process>,
+    expected: Vec<String>,
+}
+
+impl Nginx {
+    /// Writes the configuration; nothing runs yet. `upstream` is what `proxy_pass` names.
+    ///
+    /// # Panics
+    /// When the folder cannot be written.
+    pub fn new(folder: &Path, snapshot: &Path, upstream: &str, site: Site) -> Self {
+        let folder = folder.join("nginx");
+        std::fs::create_dir_all(folder.join("tmp")).expect("a folder for nginx");
+        let nginx = Self {
+            folder,
+            site,
+            snapshot: snapshot.to_owned(),
+            upstream: upstream.to_owned(),
+            address: net::free(),
+            status: net::free(),
+            process: None,
+            expected: Vec::new(),
+        };
+        nginx.write();
+        nginx
+    }
+
+    /// Writes the configuration and starts nginx.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub fn start(folder: &Path, snapshot: &Path, upstream: &str, site: Site) -> Self {
+        let mut nginx = Self::new(folder, snapshot, upstream, site);
+        nginx.run();
+        nginx
+    }
+
+    /// Starts it and waits until it answers and all its workers are there.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn run(&mut self) {
+        let mut command = Command::new(artifacts::nginx());
+        command.args(self.arguments());
+        let process = Process::start("nginx", command, &self.folder.join("output.log"));
+        let master = process.pid();
+        let process = self.process.insert(process);
+        let (status, count) = (self.status, self.site.workers as usize);
+        process.await_ready(|| (answers(status)? && children(master).len() == count).then_some(()));
+    }
+
+    /// Changes the configuration of the site; takes effect with the next start or reload.
+    ///
+    /// # Panics
+    /// When the folder cannot be written.
+    pub fn configure(&mut self, change: impl FnOnce(&mut Site)) {
+        change(&mut self.site);
+        self.write();
+    }
+
+    /// Asks nginx what it thinks of the configuration.
+    ///
+    /// # Panics
+    /// When nginx cannot be run.
+    pub fn test(&self) -> Output {
+        let mut command = Command::new(artifacts::nginx());
+        // What it complains about is asked for, and so not a reason to fail the test.
+        let log = self.folder.join("test.log").display().to_string();
+        command.args(self.arguments()).args(["-t", "-e", &log]);
+        command.output().expect("nginx -t runs")
+    }
+
+    /// `nginx -s reload`: waits until the old workers are gone and the new ones answer.
+    ///
+    /// # Panics
+    /// When that does not happen.
+    pub fn reload(&mut self) {
+        let old = self.workers();
+        signal_pid(self.pid(), Signal::HUP);
+        let count = self.site.workers as usize;
+        eventually(PATIENCE, "a reload", || {
+            let new = self.workers();
+            (new.is_disjoint(&old) && new.len() == count && answers(self.status)?).then_some(())
+        });
+    }
+
+    /// Stops it (`QUIT`, or `TERM` for at once) and starts it again.
+    ///
+    /// # Panics
+    /// When that does not happen.
+    pub fn restart(&mut self) {
+        self.stop();
+        self.run();
+    }
+
+    /// Stops it.
+    ///
+    /// # Panics
+    /// When it does not stop.
+    pub fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.stop(Signal::QUIT);
+        }
+    }
+
+    /// Address and port of the site.
+    pub fn address(&self) -> SocketAddrV4 {
+        self.address
+    }
+
+    /// A request to the site.
+    pub fn visit(&self, target: &str) -> Visit {
+        Visit::new(self.address, target)
+    }
+
+    /// The answer of `nwaf_status`.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn status(&self) -> Value {
+        Visit::new(self.status, "/nwaf_status").send().json()
+    }
+
+    /// The generation of each worker that takes requests, by `nwaf_status`; 0 where
+    /// one has no policy yet.
+    ///
+    /// # Panics
+    /// When the status has another form.
+    pub fn generations(&self) -> Vec<u64> {
+        let status = self.status();
+        let workers = status["workers"].as_array().expect("workers in the status");
+        let serving = workers.iter().filter(|worker| worker["exiting"] != true);
+        serving.map(|worker| worker["generation"].as_u64().unwrap_or(0)).collect()
+    }
+
+    /// Whether every worker runs at least `generation`.
+    pub fn is_in_step(&self, generation: u64) -> bool {
+        let generations = self.generations();
+        generations.len() == self.site.workers as usize
+            && generations.iter().all(|running| *running >= generation)
+    }
+
+    /// Process id of the master.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("nginx runs").pid()
+    }
+
+    /// Process ids of the workers, old ones that are still shutting down included.
+    pub fn workers(&self) -> BTreeSet<u32> {
+        children(self.pid())
+    }
+
+    /// The error log.
+    pub fn error_log(&self) -> String {
+        read(&self.error_log_path())
+    }
+
+    /// Lines of the error log that contain `text`.
+    pub fn logged(&self, text: &str) -> Vec<String> {
+        self.error_log().lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
+    }
+
+    /// Lines with `text` in the error log are part of the test and no reason to fail it.
+    pub fn expect_in_log(&mut self, text: &str) {
+        self.expected.push(text.to_owned());
+    }
+
+    fn error_log_path(&self) -> PathBuf {
+        self.folder.join("error.log")
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let text = |path: PathBuf| path.display().to_string();
+        vec![
+            "-e".into(),
+            text(self.error_log_path()),
+            "-p".into(),
+            text(self.folder.clone()),
+            "-c".into(),
+            text(self.folder.join("nginx.conf")),
+        ]
+    }
+
+    fn write(&self) {
+        std::fs::write(self.folder.join("nginx.conf"), self.text()).expect("nginx.conf is written");
+    }
+
+    /// The whole configuration.
+    fn text(&self) -> String {
+        let Site { workers, module, main, http, listen, server, servers, realip } = &self.site;
+        let (folder, address, status) = (self.folder.display(), self.address, self.status);
+        let (module, snapshot, upstream) =
+            (module.display(), self.snapshot.display(), &self.upstream);
+        let user = if rustix::process::geteuid().is_root() { "user nobody nogroup;" } else { "" };
+        let realip = if *realip {
+            "set_real_ip_from 127.0.0.0/8; real_ip_header X-Forwarded-For;"
+        } else {
+            ""
+        };
+        let everything = if server.contains("location") {
+            ""
+        } else {
+            "location / { proxy_pass http://echo; proxy_http_version 1.1; \
+             proxy_set_header Connection ''; proxy_set_header Host $http_host; \
+             proxy_set_header X-Real-IP $remote_addr; }"
+        };
+        format!(
+            r#"load_module "{module}";
+{user}
+worker_processes {workers};
+daemon off;
+pid "{folder}/nginx.pid";
+error_log "{folder}/error.log" info;
+{main}
+events {{ worker_connections 512; }}
+http {{
+    access_log off;
+    client_body_temp_path "{folder}/tmp/body";
+    proxy_temp_path "{folder}/tmp/proxy";
+    fastcgi_temp_path "{folder}/tmp/fastcgi";
+    uwsgi_temp_path "{folder}/tmp/uwsgi";
+    scgi_temp_path "{folder}/tmp/scgi";
+    {realip}
+    nwaf_snapshot "{snapshot}";
+    {http}
+    upstream echo {{ server {upstream}; keepalive 32; }}
+    server {{
+        listen {address} {listen};
+        server_name _;
+        {server}
+        {everything}
+    }}
+    server {{
+        listen {status};
+        location / {{ nwaf off; nwaf_status; }}
+    }}
+    {servers}
+}}
+"#
+        )
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        self.process.take();
+        if std::thread::panicking() {
+            return;
+        }
+        let log = self.error_log();
+        let bad: Vec<_> = log
+            .lines()
+            .filter(|line| ["[alert]", "[emerg]", "panic"].iter().any(|word| line.contains(word)))
+            .filter(|line| !self.expected.iter().any(|text| line.contains(text)))
+            .collect();
+        assert!(bad.is_empty(), "nginx complained: {bad:#?}");
+    }
+}
+
+/// Whether the status page is there; nothing while nobody listens.
+fn answers(status: SocketAddrV4) -> Option<bool> {
+    let request = Visit::new(status, "/nwaf_status").bytes();
+    Some(Client::new(status).send(&request).ok()?.status == 200)
+}
+
+/// The processes a process has started.
+fn children(of: u32) -> BTreeSet<u32> {
+    let Ok(processes) = std::fs::read_dir("/proc") else { return BTreeSet::new() };
+    processes
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|pid| parent(*pid) == Some(of))
+        .collect()
+}
+
+/// The parent of a process.
+fn parent(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything; the fields after it do not.
+    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+}
+
+/// Resident memory of a process in KiB, mapped snapshots included; 0 if it is gone.
+pub fn resident_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|rest| rest.trim().strip_suffix(" kB")?.trim().parse().ok()).unwrap_or(0)
+}
