@@ -1,0 +1,67 @@
+//! A clean request is decided without allocating.
+
+use ipc::snapshot::{Meta, Snapshot, compile};
+use policy::text::Scratch;
+use policy::{Action, Host, Policy, Request, Rule, RuleText, Settings};
+
+/// One rule of each kind, and enough of them that selection has work to do.
+fn policy() -> Policy {
+    let text = RuleText::default();
+    let kinds = [
+        RuleText { url: Some("L2FkbWlu".into()), ..text.clone() },
+        RuleText { args: Some("YXR0YWNr&!c2FmZQ==".into()), ..text.clone() },
+        RuleText { ua: Some("c3FsbWFw|bmlrdG8x".into()), no_cookie: true, ..text.clone() },
+        RuleText { cookie: Some("ZXZpbA==".into()), lm: true, ..text.clone() },
+        RuleText { referer: Some("!aHR0cA==".into()), ..text.clone() },
+        RuleText { other_headers: vec![":YXR0YWNr".into(), "eA==:".into()], ..text.clone() },
+        RuleText { ip: Some("9.9.9.0/24".into()), domain: Some("b.org".into()), ..text },
+    ];
+    let settings = [
+        ("nwaf_ip_wl", "domain=.white.org 1.1.1.1"),
+        ("nwaf_ip_lm", "8.8.8.8"),
+        ("nwaf_host_wl", "white.example.com"),
+        ("nwaf_host_lm", "*.passive.org"),
+    ];
+    Policy {
+        settings: Settings::parse(settings).unwrap(),
+        block_list: (0..1_000)
+            .map(|n| format!("10.{}.{}.1", n / 256, n % 256).parse().unwrap())
+            .collect(),
+        rules: (1..=700)
+            .map(|id| Rule::parse(id, &kinds[id as usize % kinds.len()]).unwrap())
+            .collect(),
+    }
+}
+
+#[test]
+fn a_clean_request_allocates_nothing() {
+    let bytes = compile(&policy(), Meta::default()).unwrap();
+    let snapshot = Snapshot::from_bytes(&bytes).unwrap();
+    let headers = vec![
+        ("Host", "a.example.com"),
+        ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64)"),
+        ("Accept", "*/*"),
+        ("Cookie", "a=b%20c; d=e"),
+        ("Referer", "http://a.example.com/"),
+    ];
+    let request = Request {
+        address: Some("1.1.1.1".parse().unwrap()),
+        host: Host::normalised(b"a.example.com"),
+        url: b"/shop/%C3%BC/../list//x",
+        args: Some(b"?q=a+b&page=3"),
+        headers: &headers,
+        body: None,
+        country: None,
+    };
+    let mut scratch = Scratch::default();
+    // The first request makes the buffers that later ones find.
+    assert_eq!(snapshot.evaluate(&request, &mut scratch).action, Action::Pass);
+    let used = allocation_counter::measure(|| {
+        for _ in 0..100 {
+            assert_eq!(snapshot.evaluate(&request, &mut scratch).action, Action::Pass);
+        }
+    });
+    assert_eq!(used.count_total, 0, "{used:?}");
+    // The counter itself counts.
+    assert!(allocation_counter::measure(|| drop(std::hint::black_box(vec![1u8]))).count_total > 0);
+}
