@@ -1,8 +1,8 @@
 //! Putting a snapshot in force.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use super::{CURRENT, PREVIOUS};
@@ -11,6 +11,10 @@ use super::{CURRENT, PREVIOUS};
 const UNFINISHED: &str = ".current.nws.tmp";
 /// Name under which the old file becomes the previous one.
 const OUTGOING: &str = ".previous.nws.tmp";
+
+/// Readable for nginx's workers whatever the writer's umask; who may enter the
+/// directory decides who may read.
+const MODE: u32 = 0o644;
 
 /// Puts `bytes` in force in `dir`: readers see the old file or the new one,
 /// never a part, also across a loss of power. The file in force before stays
@@ -34,7 +38,8 @@ pub fn publish(dir: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path)?;
+    file.set_permissions(Permissions::from_mode(MODE))?;
     file.write_all(bytes)?;
     file.sync_all()
 }
