@@ -154,7 +154,7 @@ fn only_trusted_regular_files_are_opened() {
     publish(&dir.0, &bytes(1)).unwrap();
     let path = dir.0.join(CURRENT);
     assert_eq!(Snapshot::open(&path, trust).unwrap().meta().generation, 1);
-    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o644);
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o444);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o646)).unwrap();
     assert!(matches!(Snapshot::open(&path, trust), Err(SnapshotError::Writable(0o646))));
     assert!(matches!(Snapshot::open(&dir.0, trust), Err(SnapshotError::NotRegular)));

@@ -4,6 +4,8 @@ use std::fmt;
 
 /// Longest piece of a refused value that is repeated in a message, in characters.
 const QUOTED_CHARS: usize = 80;
+/// Longest reason or name of a field, in characters: both may repeat what was sent.
+const SAID_CHARS: usize = 200;
 
 /// A value that cannot be part of a policy: what, where, why and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,25 +21,33 @@ pub struct Invalid {
 }
 
 impl Invalid {
-    /// Builds a refusal; `value` is cut to 80 characters.
+    /// Builds a refusal; what may repeat the input is cut.
     pub fn new(
         field: impl Into<String>,
         value: &str,
         reason: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        let mut short: String = value.chars().take(QUOTED_CHARS).collect();
-        if short.len() < value.len() {
-            short.push_str("...");
+        Self {
+            field: cut(field.into(), SAID_CHARS),
+            value: cut(value.into(), QUOTED_CHARS),
+            reason: cut(reason.into(), SAID_CHARS),
+            remedy: remedy.into(),
         }
-        Self { field: field.into(), value: short, reason: reason.into(), remedy: remedy.into() }
     }
 
     /// The same refusal under the name of the field that held the value.
     #[must_use]
     pub fn in_field(mut self, field: impl Into<String>) -> Self {
-        self.field = field.into();
+        self.field = cut(field.into(), SAID_CHARS);
         self
+    }
+}
+
+fn cut(text: String, chars: usize) -> String {
+    match text.char_indices().nth(chars) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
     }
 }
 
@@ -48,3 +58,15 @@ impl fmt::Display for Invalid {
 }
 
 impl std::error::Error for Invalid {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_does_not_repeat_a_large_input() {
+        let huge = "ü".repeat(1_000_000);
+        let refusal = Invalid::new(huge.clone(), &huge, huge.clone(), "short").in_field(huge);
+        assert!(refusal.to_string().len() < 2_000);
+    }
+}

@@ -76,9 +76,14 @@ impl<T> Expression<T> {
 
     /// The value of the expression; `hit` tells whether one operand holds.
     pub fn evaluate(&self, mut hit: impl FnMut(&T) -> bool) -> bool {
-        self.0
-            .iter()
-            .fold(true, |left, term| step(left, term.join, term.negated, || hit(&term.value)))
+        self.evaluate_terms(|term| hit(&term.value))
+    }
+
+    /// As [`Expression::evaluate`], for operands whose meaning depends on their
+    /// sign; `hit` speaks of the operand without it.
+    pub fn evaluate_terms(&self, mut hit: impl FnMut(&Term<T>) -> bool) -> bool {
+        let terms = self.0.iter();
+        terms.fold(true, |left, term| step(left, term.join, term.negated, || hit(term)))
     }
 }
 

@@ -1,5 +1,8 @@
 //! Policies that are valid and almost certainly a mistake.
 
+use std::net::IpAddr;
+
+use crate::expression::Expression;
 use crate::{AddressEntry, AddressRange, HostPattern, Policy};
 
 /// Why a policy needs an explicit `force`.
@@ -56,10 +59,27 @@ pub fn danger(policy: &Policy) -> Option<Danger> {
             && [&only.url, &only.args, &only.body, &only.cookie, &only.ua, &only.referer]
                 .into_iter()
                 .all(Option::is_none);
-        let all = rule.ip.as_ref().is_none_or(|e| e.evaluate(AddressRange::is_everything));
+        let all = rule.ip.as_ref().is_none_or(holds_for_a_family);
         (rule.active && !rule.lm && everywhere && nothing_else && all)
             .then_some(Danger::RuleBlocksAll(rule.id))
     })
+}
+
+/// Whether an expression over ranges holds for every address of a family that it
+/// names. It can change only where a range begins or ends, so those addresses are
+/// asked. (`!1.1.1.1` holds for all of IPv6, and is a rule about IPv4 all the same.)
+fn holds_for_a_family(expression: &Expression<AddressRange>) -> bool {
+    let holds = |address: IpAddr| expression.evaluate(|range| range.contains(address));
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for term in expression.terms() {
+        match term.value {
+            AddressRange::V4 { first, last } => v4.extend([0, first, last.saturating_add(1)]),
+            AddressRange::V6 { first, last } => v6.extend([0, first, last.saturating_add(1)]),
+        }
+    }
+    let all_v4 = v4.iter().all(|a| holds(IpAddr::V4((*a).into())));
+    let all_v6 = v6.iter().all(|a| holds(IpAddr::V6((*a).into())));
+    (all_v4 && !v4.is_empty()) || (all_v6 && !v6.is_empty())
 }
 
 fn covers(
@@ -122,7 +142,11 @@ mod tests {
             ruled(RuleText { domain: Some("a.com".into()), ip: all, ..RuleText::default() }),
             None
         );
-        let not = RuleText { ip: Some("!1.1.1.1".into()), ..RuleText::default() };
-        assert_eq!(ruled(not), Some(Danger::RuleBlocksAll(7)));
+        let by_ip = |ip: &str| ruled(RuleText { ip: Some(ip.into()), ..RuleText::default() });
+        assert_eq!(by_ip("0.0.0.0/1|128.0.0.0/1"), Some(Danger::RuleBlocksAll(7)));
+        assert_eq!(by_ip("!1.1.1.1|1.1.1.1"), Some(Danger::RuleBlocksAll(7)));
+        assert_eq!(by_ip("::/0"), Some(Danger::RuleBlocksAll(7)));
+        assert_eq!(by_ip("1.1.1.1|2.2.2.2"), None);
+        assert_eq!(by_ip("!1.1.1.1"), None);
     }
 }

@@ -47,9 +47,12 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// Splits a request target into path and query (with its `?`).
+    /// Splits a request target into path and query (with its `?`). The path of
+    /// `http://host?query` is `/`, as nginx serves it.
     pub fn split_target(target: &'a [u8]) -> (&'a [u8], Option<&'a [u8]>) {
-        match memchr::memchr(b'?', target) {
+        // Targets are short; a plain loop beats a search that prepares itself.
+        match target.iter().position(|byte| *byte == b'?') {
+            Some(0) => (b"/", Some(target)),
             Some(at) => (&target[..at], Some(&target[at..])),
             None => (target, None),
         }

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::expression::Expression;
 use crate::limits::{HEADER_CONDITIONS, LITERAL_BYTES};
 use crate::request::HeaderClass;
-use crate::text::{Coding, Scratch, any_form, any_path_form, contains};
+use crate::text::{FormField, Scratch, contains};
 use crate::{AddressRange, HostPattern, Invalid, Request, Zone};
 
 /// A rule as it travels and is stored: expressions over base64 terms.
@@ -325,7 +325,7 @@ impl Rule {
         .find_map(|(named, zone)| named.then_some(zone))
     }
 
-    /// Whether every condition holds for the request.
+    /// Whether every condition holds for the request, for which `scratch` was begun.
     pub fn matches(&self, request: &Request<'_>, scratch: &mut Scratch) -> bool {
         (!self.no_cookie || !has_cookie(request))
             && opt(&self.ip, |e| {
@@ -341,10 +341,16 @@ impl Rule {
                 request.country.is_some_and(|c| e.evaluate(|code| *code == c))
             })
             && opt(&self.url, |e| {
-                e.evaluate(|needle| any_path_form(request.url, scratch, |f| contains(f, needle)))
+                e.evaluate_terms(|term| {
+                    if term.negated {
+                        contains(scratch.path_as_served(request.url), &term.value)
+                    } else {
+                        scratch.any_path_form(request.url, |form| contains(form, &term.value))
+                    }
+                })
             })
-            && opt(&self.args, |e| in_field(e, request.args, scratch))
-            && opt(&self.body, |e| in_field(e, request.body, scratch))
+            && opt(&self.args, |e| in_field(e, FormField::Args, request.args, scratch))
+            && opt(&self.body, |e| in_field(e, FormField::Body, request.body, scratch))
             && opt(&self.cookie, |e| {
                 in_headers(e, request, scratch, |n| class(n, HeaderClass::Cookie))
             })
@@ -383,9 +389,14 @@ fn has_cookie(request: &Request<'_>) -> bool {
     any_header(request, |name, value| class(name, HeaderClass::Cookie) && !value.is_empty())
 }
 
-fn in_field(e: &Expression<Vec<u8>>, field: Option<&[u8]>, scratch: &mut Scratch) -> bool {
-    field.is_some_and(|raw| {
-        e.evaluate(|needle| any_form(raw, Coding::Form, scratch, |form| contains(form, needle)))
+fn in_field(
+    e: &Expression<Vec<u8>>,
+    field: FormField,
+    text: Option<&[u8]>,
+    scratch: &mut Scratch,
+) -> bool {
+    text.is_some_and(|raw| {
+        e.evaluate(|needle| scratch.any_form(field, raw, |form| contains(form, needle)))
     })
 }
 
@@ -398,9 +409,8 @@ fn in_headers(
 ) -> bool {
     any_header(request, |name, _| wanted(name))
         && e.evaluate(|needle| {
-            any_header(request, |name, value| {
-                wanted(name)
-                    && any_form(value, Coding::Percent, scratch, |form| contains(form, needle))
+            scratch.any_header_form(request.headers, |name, form| {
+                wanted(name) && contains(form, needle)
             })
         })
 }

@@ -5,28 +5,180 @@
 //!
 //! | field | forms |
 //! |---|---|
-//! | `url` | as sent · percent-decoded · percent-decoded with `//`, `/./` and `/../` resolved |
-//! | `args`, `body` | as sent · percent-decoded with `+` as a space |
-//! | headers | as sent · percent-decoded |
+//! | `url` | as sent · decoded · as served: decoded, `//`, `/./` and `/../` resolved |
+//! | `args`, `body` | as sent · decoded, with `+` as a space |
+//! | headers | as sent · decoded |
 //!
-//! Decoding is single: `%2561` is `%61`, as the server behind nginx sees it.
+//! Decoding is percent-decoding, once: `%2561` is `%61`, as the server behind
+//! nginx sees it. A path ends at a raw `#`, as nginx's does.
+//!
+//! A *negated* term of `url` is compared with the path as served only: "anything
+//! outside /api" must not be escaped by a `/api/../` that the server removes.
+
+use crate::request::Headers;
 
 /// How a field is decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Coding {
+enum Coding {
     /// Percent-decoding.
     Percent,
     /// Percent-decoding, and `+` is a space.
     Form,
 }
 
-/// Buffers of one evaluation, kept between requests so that it does not allocate.
+/// A text field that is neither the path nor a header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FormField {
+    /// The query.
+    Args,
+    /// The body.
+    Body,
+}
+
+/// What one evaluation works out about a request, at most once each, and the
+/// buffers for it, kept between requests so that evaluation does not allocate.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    decoded: Vec<u8>,
-    resolved: Vec<u8>,
+    path: Path,
+    args: Decoded,
+    body: Decoded,
+    headers: HeaderValues,
     /// What a search over all literals has found so far.
     pub found: Found,
+}
+
+/// The decoded form of a field.
+#[derive(Debug, Default)]
+struct Decoded {
+    known: bool,
+    /// Whether it differs from what was sent.
+    differs: bool,
+    bytes: Vec<u8>,
+}
+
+/// The further forms of a path.
+#[derive(Debug, Default)]
+struct Path {
+    decoded: Decoded,
+    resolved: Decoded,
+}
+
+/// The decoded forms of those header values that differ from what was sent.
+#[derive(Debug, Default)]
+struct HeaderValues {
+    known: bool,
+    bytes: Vec<u8>,
+    /// Position of the header line, and where its decoded value ends in `bytes`.
+    ends: Vec<(usize, usize)>,
+}
+
+impl Decoded {
+    fn of(&mut self, raw: &[u8], coding: Coding) -> Option<&[u8]> {
+        if !self.known {
+            self.known = true;
+            self.bytes.clear();
+            self.differs = decode(raw, coding, &mut self.bytes);
+        }
+        self.differs.then_some(self.bytes.as_slice())
+    }
+}
+
+impl Path {
+    /// The path as served, in full.
+    fn served<'a>(&'a mut self, raw: &'a [u8]) -> &'a [u8] {
+        let path = cut(raw);
+        let plain = self.decoded.of(path, Coding::Percent).unwrap_or(path);
+        if !self.resolved.known {
+            self.resolved.known = true;
+            self.resolved.differs = resolve(plain, &mut self.resolved.bytes);
+        }
+        if self.resolved.differs { &self.resolved.bytes } else { plain }
+    }
+}
+
+impl HeaderValues {
+    fn learn(&mut self, headers: &dyn Headers) {
+        if self.known {
+            return;
+        }
+        self.known = true;
+        let mut line = 0;
+        headers.visit(&mut |_, value| {
+            if decode(value, Coding::Percent, &mut self.bytes) {
+                self.ends.push((line, self.bytes.len()));
+            }
+            line += 1;
+            std::ops::ControlFlow::Continue(())
+        });
+    }
+}
+
+impl Scratch {
+    /// Forgets the last request.
+    pub fn begin(&mut self) {
+        self.path.decoded.known = false;
+        self.path.resolved.known = false;
+        self.args.known = false;
+        self.body.known = false;
+        self.headers.known = false;
+        self.headers.bytes.clear();
+        self.headers.ends.clear();
+    }
+
+    /// The path as served: decoded and resolved, without a fragment.
+    pub fn path_as_served<'a>(&'a mut self, raw: &'a [u8]) -> &'a [u8] {
+        self.path.served(raw)
+    }
+
+    /// Whether `hit` holds for any form of the path.
+    pub fn any_path_form(&mut self, raw: &[u8], mut hit: impl FnMut(&[u8]) -> bool) -> bool {
+        if hit(raw) {
+            return true;
+        }
+        self.path.served(raw);
+        let Path { decoded, resolved } = &self.path;
+        [decoded, resolved].into_iter().any(|form| form.differs && hit(&form.bytes))
+    }
+
+    /// Whether `hit` holds for any form of the query or the body.
+    pub fn any_form(
+        &mut self,
+        field: FormField,
+        raw: &[u8],
+        mut hit: impl FnMut(&[u8]) -> bool,
+    ) -> bool {
+        let decoded = match field {
+            FormField::Args => &mut self.args,
+            FormField::Body => &mut self.body,
+        };
+        hit(raw) || decoded.of(raw, Coding::Form).is_some_and(hit)
+    }
+
+    /// Whether `hit` holds for any form of the value of any header; it is told the name too.
+    pub fn any_header_form(
+        &mut self,
+        headers: &dyn Headers,
+        mut hit: impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> bool {
+        self.headers.learn(headers);
+        let HeaderValues { bytes, ends, .. } = &self.headers;
+        let mut decoded = ends.iter().peekable();
+        let (mut line, mut start, mut found) = (0, 0, false);
+        headers.visit(&mut |name, value| {
+            found = hit(name, value);
+            if let Some((_, end)) = decoded.next_if(|(at, _)| *at == line) {
+                found = found || hit(name, &bytes[start..*end]);
+                start = *end;
+            }
+            line += 1;
+            if found {
+                std::ops::ControlFlow::Break(())
+            } else {
+                std::ops::ControlFlow::Continue(())
+            }
+        });
+        found
+    }
 }
 
 /// Literals that occurred in a request, and the rules they stand for.
@@ -63,43 +215,17 @@ impl Found {
     }
 }
 
-/// Whether `hit` holds for any form of a path.
-pub fn any_path_form(
-    raw: &[u8],
-    scratch: &mut Scratch,
-    mut hit: impl FnMut(&[u8]) -> bool,
-) -> bool {
-    if hit(raw) {
-        return true;
-    }
-    let Scratch { decoded, resolved, .. } = scratch;
-    let plain = if decode(raw, Coding::Percent, decoded) {
-        if hit(decoded) {
-            return true;
-        }
-        decoded.as_slice()
-    } else {
-        raw
-    };
-    resolve(plain, resolved) && hit(resolved)
-}
-
-/// Whether `hit` holds for any form of a text that is not a path.
-pub fn any_form(
-    raw: &[u8],
-    coding: Coding,
-    scratch: &mut Scratch,
-    mut hit: impl FnMut(&[u8]) -> bool,
-) -> bool {
-    hit(raw) || (decode(raw, coding, &mut scratch.decoded) && hit(&scratch.decoded))
-}
-
 /// Whether `needle` occurs in `haystack`. Linear time, no allocation.
 pub fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     memchr::memmem::find(haystack, needle).is_some()
 }
 
-/// Writes the decoded form to `out`; `false`, with `out` untouched, where it equals `raw`.
+/// The path nginx serves ends at a raw `#`; an encoded one is part of it.
+fn cut(raw: &[u8]) -> &[u8] {
+    memchr::memchr(b'#', raw).map_or(raw, |at| &raw[..at])
+}
+
+/// Appends the decoded form to `out`; `false`, with `out` untouched, where it equals `raw`.
 /// A `%` without two hexadecimal digits stays as it is.
 fn decode(raw: &[u8], coding: Coding, out: &mut Vec<u8>) -> bool {
     let encoded = match coding {
@@ -107,7 +233,6 @@ fn decode(raw: &[u8], coding: Coding, out: &mut Vec<u8>) -> bool {
         Coding::Form => memchr::memchr2(b'%', b'+', raw),
     };
     let Some(start) = encoded else { return false };
-    out.clear();
     out.extend_from_slice(&raw[..start]);
     let mut at = start;
     while let Some(&byte) = raw.get(at) {
@@ -170,11 +295,16 @@ mod tests {
 
     fn forms(raw: &str) -> Vec<String> {
         let mut seen = Vec::new();
-        any_path_form(raw.as_bytes(), &mut Scratch::default(), |form| {
+        Scratch::default().any_path_form(raw.as_bytes(), |form| {
             seen.push(String::from_utf8_lossy(form).into_owned());
             false
         });
         seen
+    }
+
+    fn served(raw: &str) -> String {
+        let mut scratch = Scratch::default();
+        String::from_utf8_lossy(scratch.path_as_served(raw.as_bytes())).into_owned()
     }
 
     #[test]
@@ -191,16 +321,40 @@ mod tests {
     }
 
     #[test]
+    fn a_path_ends_at_a_raw_hash() {
+        assert_eq!(forms("/deep//x#/../.."), ["/deep//x#/../..", "/deep/x"]);
+        assert_eq!(served("/admin#/api"), "/admin");
+        assert_eq!(served("/a%23/../b"), "/b");
+        assert_eq!(served("/h/..%2fapi/..%2fadmin"), "/admin");
+    }
+
+    #[test]
     fn plus_is_a_space_only_in_forms() {
-        let seen = |coding| {
-            let mut last = Vec::new();
-            any_form(b"?q=a+b%26", coding, &mut Scratch::default(), |form| {
-                last = form.to_vec();
+        let mut seen = Vec::new();
+        let mut scratch = Scratch::default();
+        for field in [FormField::Args, FormField::Body] {
+            scratch.any_form(field, b"?q=a+b%26", |form| {
+                seen.push(form.to_vec());
                 false
             });
-            last
-        };
-        assert_eq!(seen(Coding::Form), b"?q=a b&");
-        assert_eq!(seen(Coding::Percent), b"?q=a+b&");
+        }
+        assert_eq!(seen, [&b"?q=a+b%26"[..], b"?q=a b&", b"?q=a+b%26", b"?q=a b&"]);
+    }
+
+    #[test]
+    fn each_header_has_its_own_decoded_form() {
+        let lines = vec![("a", "%41"), ("b", "plain"), ("c", "x%20y+z")];
+        let mut seen = Vec::new();
+        let mut scratch = Scratch::default();
+        for _ in 0..2 {
+            seen.clear();
+            scratch.any_header_form(&lines, |name, form| {
+                seen.push(format!("{}={}", name[0] as char, String::from_utf8_lossy(form)));
+                false
+            });
+        }
+        assert_eq!(seen, ["a=%41", "a=A", "b=plain", "c=x%20y+z", "c=x y+z"]);
+        scratch.begin();
+        assert!(!scratch.any_header_form(&vec![("a", "b")], |_, form| form == b"A"));
     }
 }

@@ -188,7 +188,9 @@ impl Asked {
     /// Calls `ask` with the request as the module would describe it.
     pub fn with_request(&self, ask: impl FnOnce(&Request<'_>) -> Verdict) -> Verdict {
         let host = Host::normalise(self.host.as_bytes());
-        let (url, args) = Request::split_target(self.target.as_bytes());
+        // nginx hands the module what follows the host of an absolute target.
+        let target = self.target.strip_prefix("http://example.com").unwrap_or(&self.target);
+        let (url, args) = Request::split_target(target.as_bytes());
         let mut headers = self.headers.clone();
         if !self.host.is_empty() {
             headers.insert(0, ("Host".into(), self.host.clone()));

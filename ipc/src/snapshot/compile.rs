@@ -322,6 +322,7 @@ impl Writer {
         file.section(SectionId::Grams, &table.slots);
         file.section(SectionId::GramEntries, &table.entries);
         file.section(SectionId::Postings, &table.postings);
+        file.section(SectionId::GramGroups, &table.groups);
         position(file.bytes.len())?;
         header.payload_length = (file.bytes.len() - size_of::<Header>()) as u64;
         Ok(file.seal(header))

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use policy::address::canonical;
 use policy::expression::{Join, step};
 use policy::request::HeaderClass;
-use policy::text::{Coding, Scratch, any_form, any_path_form, contains};
+use policy::text::{FormField, Scratch, contains};
 use policy::verdict::Decision;
 use policy::{Host, Request, Source, Verdict, Zone};
 
@@ -38,6 +38,7 @@ impl Snapshot {
         }
         let rules: &[RuleRecord] = self.section(SectionId::Rules);
         if !rules.is_empty() {
+            scratch.begin();
             let asked = Asked::new(self, request);
             self.each_candidate(request, scratch, |position, scratch| {
                 let Some(rule) = rules.get(position as usize) else { return };
@@ -230,10 +231,14 @@ impl<'a> Asked<'a> {
             }),
             Some(Field::Url) => fold(terms, |term| {
                 let text = self.text(term);
-                any_path_form(request.url, scratch, |form| contains(form, text))
+                if term.flags & term_flag::NOT != 0 {
+                    contains(scratch.path_as_served(request.url), text)
+                } else {
+                    scratch.any_path_form(request.url, |form| contains(form, text))
+                }
             }),
-            Some(Field::Args) => self.in_field(terms, request.args, scratch),
-            Some(Field::Body) => self.in_field(terms, request.body, scratch),
+            Some(Field::Args) => self.in_field(terms, FormField::Args, request.args, scratch),
+            Some(Field::Body) => self.in_field(terms, FormField::Body, request.body, scratch),
             Some(Field::NoCookie) => !any_header(request, |header, value| {
                 HeaderClass::of(header) == HeaderClass::Cookie && !value.is_empty()
             }),
@@ -254,11 +259,17 @@ impl<'a> Asked<'a> {
         piece(self.blob, term.value, term.length)
     }
 
-    fn in_field(&self, terms: &[TermRecord], field: Option<&[u8]>, scratch: &mut Scratch) -> bool {
-        field.is_some_and(|raw| {
+    fn in_field(
+        &self,
+        terms: &[TermRecord],
+        field: FormField,
+        text: Option<&[u8]>,
+        scratch: &mut Scratch,
+    ) -> bool {
+        text.is_some_and(|raw| {
             fold(terms, |term| {
                 let text = self.text(term);
-                any_form(raw, Coding::Form, scratch, |form| contains(form, text))
+                scratch.any_form(field, raw, |form| contains(form, text))
             })
         })
     }
@@ -273,9 +284,8 @@ impl<'a> Asked<'a> {
         any_header(self.request, |header, _| wanted(header))
             && fold(terms, |term| {
                 let text = self.text(term);
-                any_header(self.request, |header, value| {
-                    wanted(header)
-                        && any_form(value, Coding::Percent, scratch, |form| contains(form, text))
+                scratch.any_header_form(self.request.headers, |header, form| {
+                    wanted(header) && contains(form, text)
                 })
             })
     }

@@ -39,12 +39,15 @@ pub struct Follower {
     trust: Trust,
     /// What was looked at last; `Some(None)` where nothing was there.
     seen: Option<Option<Stamp>>,
+    /// A file that could not be opened for a reason that may pass, such as too
+    /// many open files: it is tried again, and reported once.
+    deferred: Option<Stamp>,
 }
 
 impl Follower {
     /// Follows `dir/current.nws`.
     pub fn new(dir: PathBuf, trust: Trust) -> Self {
-        Self { path: dir.join(CURRENT), trust, seen: None }
+        Self { path: dir.join(CURRENT), trust, seen: None, deferred: None }
     }
 
     /// Looks once: one `stat`, and where the file is another one, opening and
@@ -69,8 +72,15 @@ impl Follower {
             return Event::Unchanged;
         }
         self.seen = Some(Some(stamp));
-        match Snapshot::open(&self.path, self.trust) {
+        let outcome = Snapshot::open(&self.path, self.trust);
+        let told = std::mem::take(&mut self.deferred) == Some(stamp);
+        match outcome {
             Ok(snapshot) => Event::Loaded(Arc::new(snapshot)),
+            Err(why @ SnapshotError::Io(_)) => {
+                self.seen = None;
+                self.deferred = Some(stamp);
+                if told { Event::Unchanged } else { Event::Refused(why) }
+            }
             Err(why) => Event::Refused(why),
         }
     }

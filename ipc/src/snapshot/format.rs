@@ -129,10 +129,12 @@ pub enum SectionId {
     GramEntries = 19,
     /// `u32`: positions of the rules that a literal selects.
     Postings = 20,
+    /// [`GramGroup`]
+    GramGroups = 21,
 }
 
 /// Number of sections of version 1.
-pub const SECTIONS: usize = 21;
+pub const SECTIONS: usize = 22;
 /// Names of the sections, for messages.
 pub const SECTION_NAMES: [&str; SECTIONS] = [
     "v4-index",
@@ -156,6 +158,7 @@ pub const SECTION_NAMES: [&str; SECTIONS] = [
     "grams",
     "gram-entries",
     "postings",
+    "gram-groups",
 ];
 
 /// What an address or host entry is for.
@@ -291,19 +294,36 @@ pub const fn gram_hash(gram: u32) -> u32 {
     gram.wrapping_mul(0x9e37_79b1)
 }
 
-/// One gram that is the rarest of at least one literal.
+/// One gram that literals are filed under.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct GramSlot {
     /// The four bytes, first one lowest.
     pub gram: u32,
-    /// First entry.
+    /// First of its groups.
+    pub group: u32,
+    /// Number of groups; 0 in an empty slot.
+    pub groups: u32,
+}
+
+/// The literals of one field that have the gram at one place, in ascending order.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct GramGroup {
+    /// Number of the [`Field`]; headers without a zone count as [`Field::HeaderAny`].
+    pub field: u16,
+    /// Where the gram stands in the literals.
+    pub at: u16,
+    /// First of its entries.
     pub entry: u32,
-    /// Number of entries; 0 in an empty slot.
+    /// Number of entries.
     pub entries: u32,
 }
 
-/// One literal of one field, filed under one of its grams.
+/// [`GramEntry::parent`] of a literal that begins with no other one.
+pub const NO_PARENT: u32 = u32::MAX;
+
+/// One literal of a group.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct GramEntry {
@@ -311,10 +331,11 @@ pub struct GramEntry {
     pub literal: u32,
     /// Its length in bytes.
     pub length: u16,
-    /// Where the gram stands in the literal.
-    pub at: u16,
-    /// [`Field`] whose text is meant; headers without a zone count as [`Field::HeaderAny`].
-    pub field: u32,
+    /// Zero.
+    pub reserved: u16,
+    /// The longest other literal of the group that this one begins with, counted
+    /// from the group's first; [`NO_PARENT`] where there is none. Always an earlier one.
+    pub parent: u32,
     /// First of the rules it selects, in [`SectionId::Postings`].
     pub posting: u32,
     /// Number of rules it selects.
@@ -426,5 +447,6 @@ const _: () = {
     assert!(size_of::<TermRecord>() == 12);
     assert!(size_of::<RangeRecord>() == 48);
     assert!(size_of::<GramSlot>() == 12);
+    assert!(size_of::<GramGroup>() == 12);
     assert!(size_of::<GramEntry>() == 20);
 };

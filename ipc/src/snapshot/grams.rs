@@ -77,6 +77,8 @@ pub struct Table {
     pub bits: Vec<u64>,
     /// [`SectionId::Grams`]
     pub slots: Vec<GramSlot>,
+    /// [`SectionId::GramGroups`]
+    pub groups: Vec<GramGroup>,
     /// [`SectionId::GramEntries`]
     pub entries: Vec<GramEntry>,
     /// [`SectionId::Postings`]
@@ -127,49 +129,91 @@ impl Grams {
             }
         }
         let strides = self.strides();
-        let mut filed: Vec<(u32, GramEntry)> = Vec::with_capacity(self.literals.len());
+        let mut filed: Vec<Filed<'_>> = Vec::with_capacity(self.literals.len());
         for ((field, literal), rules) in &self.literals {
             let all: Vec<u32> = grams(literal, 1).collect();
             let neighbours = usize::from(strides[*field as usize]);
             let worst = |run: &[u32]| run.iter().map(|gram| popularity.get(gram).copied()).max();
             let rarest = all.windows(neighbours).enumerate().min_by_key(|(_, run)| worst(run));
             let Some((start, run)) = rarest else { continue };
-            let offset = store(literal)?;
-            let posting = position(table.postings.len())?;
+            let entry = GramEntry {
+                literal: store(literal)?,
+                length: literal.len() as u16,
+                reserved: 0,
+                parent: NO_PARENT,
+                posting: position(table.postings.len())?,
+                postings: position(rules.len())?,
+            };
             table.postings.extend_from_slice(rules);
-            for (at, gram) in (start..).zip(run) {
-                let entry = GramEntry {
-                    literal: offset,
-                    length: literal.len() as u16,
-                    at: at as u16,
-                    field: *field as u32,
-                    posting,
-                    postings: position(rules.len())?,
-                };
-                filed.push((*gram, entry));
-            }
+            filed.extend((start..).zip(run).map(|(at, gram)| Filed {
+                gram: *gram,
+                field: *field as u16,
+                at: at as u16,
+                literal,
+                entry,
+            }));
         }
-        filed.sort_by_key(|(gram, _)| *gram);
-        let distinct = filed.chunk_by(|a, b| a.0 == b.0).count();
+        filed.sort_by_key(|filed| (filed.gram, filed.field, filed.at, filed.literal));
+        let distinct = filed.chunk_by(|a, b| a.gram == b.gram).count();
         let bits = (distinct * BITS_PER_GRAM).max(BITS_MIN).next_power_of_two();
         table.bits = vec![0; bits / 64];
         table.slots = vec![GramSlot::new_zeroed(); (distinct * 2).next_power_of_two()];
         let mask = table.slots.len() - 1;
-        for group in filed.chunk_by(|a, b| a.0 == b.0) {
-            let gram = group[0].0;
+        for same_gram in filed.chunk_by(|a, b| a.gram == b.gram) {
+            let gram = same_gram[0].gram;
             let bit = (gram_hash(gram) >> (32 - bits.ilog2())) as usize;
             table.bits[bit / 64] |= 1 << (bit % 64);
             let mut at = (gram_hash(gram) >> (32 - table.slots.len().ilog2())) as usize;
-            while table.slots[at].entries != 0 {
+            while table.slots[at].groups != 0 {
                 at = (at + 1) & mask;
+            }
+            let first = table.groups.len();
+            for group in same_gram.chunk_by(|a, b| (a.field, a.at) == (b.field, b.at)) {
+                table.group(group)?;
             }
             table.slots[at] = GramSlot {
                 gram,
-                entry: position(table.entries.len())?,
-                entries: position(group.len())?,
+                group: position(first)?,
+                groups: position(table.groups.len() - first)?,
             };
-            table.entries.extend(group.iter().map(|(_, entry)| *entry));
         }
         Ok(table)
+    }
+}
+
+/// A literal under one of its grams.
+struct Filed<'a> {
+    gram: u32,
+    field: u16,
+    at: u16,
+    literal: &'a [u8],
+    entry: GramEntry,
+}
+
+impl Table {
+    /// Adds literals of one field and place, in ascending order, and finds for
+    /// each the longest one before it that it begins with.
+    fn group(&mut self, members: &[Filed<'_>]) -> Result<(), CompileError> {
+        self.groups.push(GramGroup {
+            field: members[0].field,
+            at: members[0].at,
+            entry: position(self.entries.len())?,
+            entries: position(members.len())?,
+        });
+        // The literals that the current one may begin with, each inside the next.
+        let mut beginnings: Vec<usize> = Vec::new();
+        for (number, member) in members.iter().enumerate() {
+            while beginnings
+                .pop_if(|top| !member.literal.starts_with(members[*top].literal))
+                .is_some()
+            {}
+            let parent = match beginnings.last() {
+                Some(top) => position(*top)?,
+                None => NO_PARENT,
+            };
+            self.entries.push(GramEntry { parent, ..member.entry });
+            beginnings.push(number);
+        }
+        Ok(())
     }
 }

@@ -13,8 +13,9 @@ const UNFINISHED: &str = ".current.nws.tmp";
 const OUTGOING: &str = ".previous.nws.tmp";
 
 /// Readable for nginx's workers whatever the writer's umask; who may enter the
-/// directory decides who may read.
-const MODE: u32 = 0o644;
+/// directory decides who may read. Writable for nobody: a published file that is
+/// written over (`cp` onto it, an editor) would kill the workers that map it.
+const MODE: u32 = 0o444;
 
 /// Puts `bytes` in force in `dir`: readers see the old file or the new one,
 /// never a part, also across a loss of power. The file in force before stays

@@ -1,10 +1,8 @@
 //! One pass over a request's text selects the rules that are worth trying.
 
-use std::ops::ControlFlow;
-
 use policy::Request;
 use policy::request::HeaderClass;
-use policy::text::{Coding, Found, Scratch, any_form, any_path_form};
+use policy::text::{FormField, Found, Scratch};
 
 use super::Snapshot;
 use super::evaluate::piece;
@@ -43,28 +41,29 @@ impl Snapshot {
         let wanted = |field: Field| self.stride(field) != 0;
         let search = Search::new(self);
         if wanted(Field::Url) {
-            any_path_form(request.url, scratch, |form| search.run(form, Field::Url, found));
+            scratch.any_path_form(request.url, |form| search.run(form, Field::Url, found));
         }
-        for (field, text) in [(Field::Args, request.args), (Field::Body, request.body)] {
+        let forms = [
+            (Field::Args, FormField::Args, request.args),
+            (Field::Body, FormField::Body, request.body),
+        ];
+        for (field, form_field, text) in forms {
             if let Some(raw) = text
                 && wanted(field)
             {
-                any_form(raw, Coding::Form, scratch, |form| search.run(form, field, found));
+                scratch.any_form(form_field, raw, |form| search.run(form, field, found));
             }
         }
         let in_headers = [Field::Cookie, Field::UserAgent, Field::Referer, Field::HeaderAny];
         if in_headers.into_iter().any(wanted) {
-            request.headers.visit(&mut |name, value| {
+            scratch.any_header_form(request.headers, |name, form| {
                 let field = match HeaderClass::of(name) {
                     HeaderClass::Cookie => Field::Cookie,
                     HeaderClass::UserAgent => Field::UserAgent,
                     HeaderClass::Referer => Field::Referer,
                     HeaderClass::Other => Field::HeaderAny,
                 };
-                if wanted(field) {
-                    any_form(value, Coding::Percent, scratch, |f| search.run(f, field, found));
-                }
-                ControlFlow::Continue(())
+                wanted(field) && search.run(form, field, found)
             });
         }
     }
@@ -76,6 +75,7 @@ struct Search<'a> {
     bits_shift: u32,
     slots: &'a [GramSlot],
     slots_shift: u32,
+    groups: &'a [GramGroup],
     entries: &'a [GramEntry],
     postings: &'a [u32],
     blob: &'a [u8],
@@ -92,6 +92,7 @@ impl<'a> Search<'a> {
             bits_shift: 32 - (bits.len().max(1) * 64).ilog2(),
             slots,
             slots_shift: 32 - slots.len().max(2).ilog2(),
+            groups: snapshot.section(SectionId::GramGroups),
             entries: snapshot.section(SectionId::GramEntries),
             postings: snapshot.section(SectionId::Postings),
             blob: snapshot.section(SectionId::Blob),
@@ -116,30 +117,46 @@ impl<'a> Search<'a> {
         let slot = loop {
             // An empty slot exists (verified), so this ends.
             match self.slots.get(slot_at) {
-                Some(slot) if slot.entries == 0 => return,
+                Some(slot) if slot.groups == 0 => return,
                 Some(slot) if slot.gram == gram => break slot,
                 Some(_) => slot_at = (slot_at + 1) & (self.slots.len() - 1),
                 None => return,
             }
         };
-        let start = slot.entry as usize;
-        let entries = self.entries.get(start..start + slot.entries as usize).unwrap_or(&[]);
-        for (number, entry) in (start..).zip(entries) {
-            if entry.field != field as u32 {
-                continue;
+        let first = slot.group as usize;
+        let groups = self.groups.get(first..first + slot.groups as usize).unwrap_or(&[]);
+        for group in groups.iter().filter(|group| group.field == field as u16) {
+            let start = at.checked_sub(group.at.into());
+            if let Some(text) = start.and_then(|start| text.get(start..)) {
+                self.prefixes(text, group, found);
             }
-            let literal = piece(self.blob, entry.literal, entry.length.into());
-            let occurs = at
-                .checked_sub(entry.at.into())
-                .and_then(|start| text.get(start..)?.get(..literal.len()))
-                .is_some_and(|found| found == literal);
-            // A literal selects its rules once, however often it is repeated: the
-            // work of a request must not grow with occurrences times rules.
-            if occurs && found.mark(number) {
+        }
+    }
+
+    /// Selects the rules of every literal of the group that `text` begins with.
+    ///
+    /// The literals ascend, and each knows the longest other one that it begins
+    /// with. The last literal that is not above the text is one the text begins
+    /// with, or shares its beginnings with the text; so O(log n) comparisons and
+    /// the steps along those beginnings find all of them.
+    fn prefixes(&self, text: &[u8], group: &GramGroup, found: &mut Found) {
+        let first = group.entry as usize;
+        let Some(entries) = self.entries.get(first..first + group.entries as usize) else { return };
+        let literal = |entry: &GramEntry| piece(self.blob, entry.literal, entry.length.into());
+        let below = entries.partition_point(|entry| literal(entry) <= text);
+        let mut candidate = below.checked_sub(1);
+        while let Some(entry) = candidate.and_then(|number| entries.get(number)) {
+            if text.starts_with(literal(entry)) {
+                // A literal selects its rules once, however often it is repeated:
+                // the work of a request must not grow with occurrences times rules.
+                if !found.mark(first + candidate.unwrap_or(0)) {
+                    return;
+                }
                 let start = entry.posting as usize;
                 let rules = self.postings.get(start..start + entry.postings as usize);
                 found.rules.extend_from_slice(rules.unwrap_or(&[]));
             }
+            candidate = (entry.parent != NO_PARENT).then_some(entry.parent as usize);
         }
     }
 }

@@ -185,6 +185,7 @@ impl<'a> Checker<'a> {
         let always: &[u32] = self.section(SectionId::Always)?;
         let bits: &[u64] = self.section(SectionId::GramBits)?;
         let slots: &[GramSlot] = self.section(SectionId::Grams)?;
+        let groups: &[GramGroup] = self.section(SectionId::GramGroups)?;
         let entries: &[GramEntry] = self.section(SectionId::GramEntries)?;
         let postings: &[u32] = self.section(SectionId::Postings)?;
         let blob: &[u8] = self.section(SectionId::Blob)?;
@@ -201,14 +202,26 @@ impl<'a> Checker<'a> {
             slots.is_empty()
                 || (sized(slots.len())
                     // A probe ends at an empty slot, so there has to be one.
-                    && slots.iter().any(|slot| slot.entries == 0)
-                    && slots.iter().all(|s| inside(s.entry, s.entries, entries.len()))),
+                    && slots.iter().any(|slot| slot.groups == 0)
+                    && slots.iter().all(|s| inside(s.group, s.groups, groups.len()))),
             SectionId::Grams,
         )?;
+        let mut next = 0;
+        let holds = groups.iter().all(|group| {
+            // One after the other, so that checking is linear.
+            let in_turn = group.entry == next && inside(group.entry, group.entries, entries.len());
+            next = group.entry.saturating_add(group.entries);
+            // Parents lead towards the first entry, so following them ends.
+            in_turn
+                && entries[group.entry as usize..next as usize]
+                    .iter()
+                    .enumerate()
+                    .all(|(number, e)| e.parent == NO_PARENT || (e.parent as usize) < number)
+        });
+        rule(holds, SectionId::GramGroups)?;
         rule(
             entries.iter().all(|entry| {
                 inside(entry.literal, entry.length.into(), blob.len())
-                    && usize::from(entry.at) + GRAM <= usize::from(entry.length)
                     && inside(entry.posting, entry.postings, postings.len())
             }),
             SectionId::GramEntries,
@@ -237,7 +250,11 @@ impl<'a> Checker<'a> {
             ranges.iter().all(|range| matches!(range.family, 4 | 6) && range.first <= range.last),
             SectionId::Ranges,
         )?;
+        let mut next = 0;
         for condition in conditions {
+            // One after the other, so that checking is linear.
+            rule(condition.term == next, SectionId::Conditions)?;
+            next = condition.term.saturating_add(condition.terms);
             let field = Field::from_number(condition.field);
             rule(
                 inside(condition.term, condition.terms, terms.len())
