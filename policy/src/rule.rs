@@ -409,9 +409,8 @@ fn in_headers(
 ) -> bool {
     any_header(request, |name, _| wanted(name))
         && e.evaluate(|needle| {
-            scratch.any_header_form(request.headers, |name, form| {
-                wanted(name) && contains(form, needle)
-            })
+            let pick = |name: &[u8]| wanted(name).then_some(());
+            scratch.any_header_form(request.headers, pick, |(), form| contains(form, needle))
         })
 }
 

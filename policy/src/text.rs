@@ -15,6 +15,8 @@
 //! A *negated* term of `url` is compared with the path as served only: "anything
 //! outside /api" must not be escaped by a `/api/../` that the server removes.
 
+use std::ops::{ControlFlow, Range};
+
 use crate::request::Headers;
 
 /// How a field is decoded.
@@ -63,13 +65,12 @@ struct Path {
     resolved: Decoded,
 }
 
-/// The decoded forms of those header values that differ from what was sent.
+/// The decoded forms of those header values that were asked for and differ from what was sent.
 #[derive(Debug, Default)]
 struct HeaderValues {
-    known: bool,
     bytes: Vec<u8>,
-    /// Position of the header line, and where its decoded value ends in `bytes`.
-    ends: Vec<(usize, usize)>,
+    /// By position of the header line: where its decoded value lies in `bytes`.
+    decoded: Vec<(usize, Range<usize>)>,
 }
 
 impl Decoded {
@@ -97,19 +98,19 @@ impl Path {
 }
 
 impl HeaderValues {
-    fn learn(&mut self, headers: &dyn Headers) {
-        if self.known {
-            return;
-        }
-        self.known = true;
-        let mut line = 0;
-        headers.visit(&mut |_, value| {
-            if decode(value, Coding::Percent, &mut self.bytes) {
-                self.ends.push((line, self.bytes.len()));
+    fn of(&mut self, line: usize, value: &[u8]) -> Option<&[u8]> {
+        let place = match self.decoded.binary_search_by_key(&line, |(line, _)| *line) {
+            Ok(place) => place,
+            Err(place) => {
+                let start = self.bytes.len();
+                if !decode(value, Coding::Percent, &mut self.bytes) {
+                    return None;
+                }
+                self.decoded.insert(place, (line, start..self.bytes.len()));
+                place
             }
-            line += 1;
-            std::ops::ControlFlow::Continue(())
-        });
+        };
+        self.bytes.get(self.decoded[place].1.clone())
     }
 }
 
@@ -120,9 +121,8 @@ impl Scratch {
         self.path.resolved.known = false;
         self.args.known = false;
         self.body.known = false;
-        self.headers.known = false;
         self.headers.bytes.clear();
-        self.headers.ends.clear();
+        self.headers.decoded.clear();
     }
 
     /// The path as served: decoded and resolved, without a fragment.
@@ -154,28 +154,22 @@ impl Scratch {
         hit(raw) || decoded.of(raw, Coding::Form).is_some_and(hit)
     }
 
-    /// Whether `hit` holds for any form of the value of any header; it is told the name too.
-    pub fn any_header_form(
+    /// Whether `hit` holds for any form of the value of any header that `pick`
+    /// takes by its name; what `pick` says about it is handed on.
+    pub fn any_header_form<C: Copy>(
         &mut self,
         headers: &dyn Headers,
-        mut hit: impl FnMut(&[u8], &[u8]) -> bool,
+        pick: impl Fn(&[u8]) -> Option<C>,
+        mut hit: impl FnMut(C, &[u8]) -> bool,
     ) -> bool {
-        self.headers.learn(headers);
-        let HeaderValues { bytes, ends, .. } = &self.headers;
-        let mut decoded = ends.iter().peekable();
-        let (mut line, mut start, mut found) = (0, 0, false);
+        let (mut line, mut found) = (0, false);
         headers.visit(&mut |name, value| {
-            found = hit(name, value);
-            if let Some((_, end)) = decoded.next_if(|(at, _)| *at == line) {
-                found = found || hit(name, &bytes[start..*end]);
-                start = *end;
+            if let Some(picked) = pick(name) {
+                found = hit(picked, value)
+                    || self.headers.of(line, value).is_some_and(|form| hit(picked, form));
             }
             line += 1;
-            if found {
-                std::ops::ControlFlow::Break(())
-            } else {
-                std::ops::ControlFlow::Continue(())
-            }
+            if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         found
     }
@@ -343,18 +337,23 @@ mod tests {
 
     #[test]
     fn each_header_has_its_own_decoded_form() {
-        let lines = vec![("a", "%41"), ("b", "plain"), ("c", "x%20y+z")];
-        let mut seen = Vec::new();
+        let lines = vec![("c", "x%20y+z"), ("a", "%41"), ("b", "plain"), ("c", "%42")];
         let mut scratch = Scratch::default();
-        for _ in 0..2 {
-            seen.clear();
-            scratch.any_header_form(&lines, |name, form| {
-                seen.push(format!("{}={}", name[0] as char, String::from_utf8_lossy(form)));
+        let mut seen = |wanted: &[u8]| {
+            let mut seen = Vec::new();
+            let pick = |name: &[u8]| wanted.contains(&name[0]).then_some(name[0] as char);
+            scratch.any_header_form(&lines, pick, |name, form| {
+                seen.push(format!("{name}={}", String::from_utf8_lossy(form)));
                 false
             });
-        }
-        assert_eq!(seen, ["a=%41", "a=A", "b=plain", "c=x%20y+z", "c=x y+z"]);
+            seen
+        };
+        let all = ["c=x%20y+z", "c=x y+z", "a=%41", "a=A", "b=plain", "c=%42", "c=B"];
+        assert_eq!(seen(b"a"), ["a=%41", "a=A"]);
+        assert_eq!(seen(b"abc"), all);
+        assert_eq!(seen(b"abc"), all, "from what is known now");
         scratch.begin();
-        assert!(!scratch.any_header_form(&vec![("a", "b")], |_, form| form == b"A"));
+        let other = vec![("a", "b")];
+        assert!(!scratch.any_header_form(&other, |_| Some(()), |(), form| form == b"A"));
     }
 }

@@ -284,9 +284,8 @@ impl<'a> Asked<'a> {
         any_header(self.request, |header, _| wanted(header))
             && fold(terms, |term| {
                 let text = self.text(term);
-                scratch.any_header_form(self.request.headers, |header, form| {
-                    wanted(header) && contains(form, text)
-                })
+                let pick = |header: &[u8]| wanted(header).then_some(());
+                scratch.any_header_form(self.request.headers, pick, |(), form| contains(form, text))
             })
     }
 }

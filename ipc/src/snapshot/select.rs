@@ -56,15 +56,17 @@ impl Snapshot {
         }
         let in_headers = [Field::Cookie, Field::UserAgent, Field::Referer, Field::HeaderAny];
         if in_headers.into_iter().any(wanted) {
-            scratch.any_header_form(request.headers, |name, form| {
+            let pick = |name: &[u8]| {
                 let field = match HeaderClass::of(name) {
                     HeaderClass::Cookie => Field::Cookie,
                     HeaderClass::UserAgent => Field::UserAgent,
                     HeaderClass::Referer => Field::Referer,
                     HeaderClass::Other => Field::HeaderAny,
                 };
-                wanted(field) && search.run(form, field, found)
-            });
+                wanted(field).then_some(field)
+            };
+            let search = |field, form: &[u8]| search.run(form, field, found);
+            scratch.any_header_form(request.headers, pick, search);
         }
     }
 }
