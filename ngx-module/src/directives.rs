@@ -10,7 +10,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use ipc::snapshot::{CURRENT, Snapshot, Trust};
+use ipc::snapshot::{CURRENT, PREVIOUS, Snapshot, Trust};
+
+use crate::ffi::realip::Realip;
 
 /// Where syncd publishes unless told otherwise.
 pub const DEFAULT_SNAPSHOT_DIR: &str = "/var/lib/nwaf/snapshot";
@@ -101,6 +103,10 @@ pub struct LocationConf {
     pub on_error: Option<OnError>,
     /// `nwaf_status`; not inherited.
     pub status: Option<()>,
+    /// Realip's directives are others here than in the server: the client's
+    /// address changes only after the rewrite phase. Not inherited, but found
+    /// out for each place.
+    pub late_realip: bool,
 }
 
 impl LocationConf {
@@ -135,6 +141,10 @@ pub struct MainConf {
     pub snapshot: Option<SnapshotDir>,
     /// Whether any place says `nwaf on` or `nwaf passive`.
     pub enabled: bool,
+    /// The index nginx gave to `$request_id` in this configuration.
+    pub request_id: Option<usize>,
+    /// How to foresee what realip does late; `None` where this nginx cannot tell.
+    pub realip: Option<Realip>,
 }
 
 /// A directory that was looked at while the configuration was read.
@@ -179,12 +189,19 @@ impl SnapshotDir {
                 return Ok((dir(None), Some(text)));
             }
         };
-        let warning = match Snapshot::open(&path.join(CURRENT), trust) {
-            Ok(_) => None,
-            Err(why) => Some(format!(
-                "{CURRENT} cannot be used: {why}; nwaf_on_error decides until syncd publishes"
-            )),
-        };
+        let warning = Snapshot::open(&path.join(CURRENT), trust).err().map(|why| {
+            // What workers do that start now, see `worker`.
+            match Snapshot::open(&path.join(PREVIOUS), trust) {
+                Ok(previous) => format!(
+                    "{CURRENT} cannot be used: {why}; new workers take {PREVIOUS} \
+                     (generation {}) until syncd publishes",
+                    previous.meta().generation
+                ),
+                Err(_) => format!(
+                    "{CURRENT} cannot be used: {why}; nwaf_on_error decides until syncd publishes"
+                ),
+            }
+        });
         Ok((dir(Some(trust)), warning))
     }
 }

@@ -11,10 +11,16 @@ use std::net::IpAddr;
 
 use policy::{Action, BlockType, Verdict};
 
-/// How judging ended, independent of the place the request is in: what was found,
-/// or why the policy could not be asked and `nwaf_on_error` of the place decides.
-/// Nearly every request is `Ok(None)`, nothing found; the rest may cost memory.
-pub type Outcome = Result<Option<Box<Verdict>>, Failure>;
+/// How judging ended, independent of the place the request is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing was found, as in nearly every request.
+    Clean,
+    /// There is a verdict.
+    Found,
+    /// The policy could not be asked: `nwaf_on_error` of the place decides.
+    Failed(Failure),
+}
 
 /// Why a request could not be judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,52 +41,110 @@ impl Failure {
     }
 }
 
+/// Tells apart the objects nginx keeps while a request lives: its parts, and the
+/// addresses of its client. Only ever compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity(pub usize);
+
 /// The memory of one main request.
 #[derive(Debug)]
 pub struct Judgement {
+    /// The client's address in nginx's memory when a place last decided.
+    pub peer: Cell<Option<Identity>>,
     /// The address it was judged for.
     pub address: Cell<Option<IpAddr>>,
     /// How that ended.
-    pub outcome: RefCell<Outcome>,
+    outcome: Cell<Outcome>,
+    /// What was found; what it costs in memory is paid by requests with a hit.
+    verdict: RefCell<Option<Box<Verdict>>>,
     /// Generation of the policy that was asked.
     pub generation: Cell<Option<u64>>,
     /// What happened to the request in the places it has been in.
     pub action: Cell<Action>,
     /// Observed hits have been written to the error log.
     pub observed_told: Cell<bool>,
+    /// The block has been written to the error log.
+    pub blocked_told: Cell<bool>,
+    /// A place has decided about the request itself, not only about a part of it.
+    pub placed: Cell<bool>,
     /// A refusal was returned to nginx: what follows is the error page.
     pub refused: Cell<bool>,
+    /// The same for the subrequest that was refused last.
+    pub refused_part: Cell<Option<Identity>>,
 }
 
 impl Judgement {
-    /// A first judgement.
-    pub fn new(address: Option<IpAddr>, outcome: Outcome) -> Self {
+    /// One that will be made for `address`: a failure until it is concluded.
+    pub fn begin(address: Option<IpAddr>) -> Self {
         Self {
+            peer: Cell::new(None),
             address: Cell::new(address),
-            outcome: RefCell::new(outcome),
+            outcome: Cell::new(Outcome::Failed(Failure::Panic)),
+            verdict: RefCell::new(None),
             generation: Cell::new(None),
             action: Cell::new(Action::Pass),
             observed_told: Cell::new(false),
+            blocked_told: Cell::new(false),
+            placed: Cell::new(false),
             refused: Cell::new(false),
+            refused_part: Cell::new(None),
         }
     }
 
-    /// Replaces how judging ended.
-    pub fn conclude(&self, outcome: Outcome) {
-        *self.outcome.borrow_mut() = outcome;
+    /// Begins once more, for another address. What was observed is told again
+    /// unless the new verdict is the old one.
+    pub fn begin_again(&self, address: Option<IpAddr>, judge: impl FnOnce()) {
+        self.address.set(address);
+        self.fail(Failure::Panic);
+        let before = self.verdict.take();
+        judge();
+        let same = match (&before, &*self.verdict.borrow()) {
+            (Some(before), Some(now)) => before.reasons == now.reasons,
+            _ => false,
+        };
+        self.observed_told.set(self.observed_told.get() && same);
+    }
+
+    /// Judging has ended with a verdict.
+    #[inline]
+    pub fn conclude(&self, verdict: &Verdict) {
+        if verdict.action == Action::Pass {
+            self.outcome.set(Outcome::Clean);
+        } else {
+            *self.verdict.borrow_mut() = Some(Box::new(*verdict));
+            self.outcome.set(Outcome::Found);
+        }
+    }
+
+    /// Judging has failed.
+    pub fn fail(&self, why: Failure) {
+        self.outcome.set(Outcome::Failed(why));
+    }
+
+    /// How judging ended.
+    #[inline]
+    pub fn outcome(&self) -> Outcome {
+        self.outcome.get()
+    }
+
+    /// What was found; nothing where the outcome is not [`Outcome::Found`].
+    pub fn verdict(&self) -> Verdict {
+        match self.outcome.get() {
+            Outcome::Found => self.verdict.borrow().as_deref().copied().unwrap_or_default(),
+            Outcome::Clean | Outcome::Failed(_) => Verdict::pass(),
+        }
     }
 
     /// The specification's number for what blocked, or would have.
     pub fn block_type(&self) -> BlockType {
-        match &*self.outcome.borrow() {
-            Ok(Some(verdict)) => verdict.block_type(),
-            Err(_) if self.action.get() == Action::Block => BlockType::InternalError,
-            Ok(None) | Err(_) => BlockType::None,
+        match self.outcome.get() {
+            Outcome::Failed(_) if self.action.get() == Action::Block => BlockType::InternalError,
+            _ => self.verdict().block_type(),
         }
     }
 
     /// The deciding extended rule.
     pub fn rule(&self) -> Option<u64> {
-        self.outcome.borrow().as_ref().ok()?.as_ref()?.rule()
+        self.verdict().rule()
     }
 }

@@ -1,7 +1,7 @@
 //! The nginx module of nwaf: asks the policy about each request and does what it says.
 //!
 //! ```text
-//! nginx ──► ffi (raw pointers, panic guard) ──► phase ──► worker::active() ──► ipc::Snapshot
+//! nginx ──► ffi (raw pointers, panic guard) ──► phase ──► worker::ask() ──► ipc::Snapshot
 //!                                                 │
 //!                                     shared zone (one slot a worker) ──► status
 //! ```

@@ -1,21 +1,25 @@
 //! What happens to a request: judge it once, then do what the place says.
 //!
-//! nginx calls [`decide`] twice for each request: first thing in REWRITE, which
-//! `satisfy any`, `return` and `try_files` cannot get around, and last thing in
-//! PREACCESS, when a location's own `real_ip_header` may have changed the
-//! client's address. Internal redirects bring the same request here again.
+//! nginx calls [`decide`] twice for each request: first thing in the rewrite
+//! phase of a location, which `satisfy any` and the location's own `return` and
+//! `try_files` cannot get around (a `return` of the *server* is answered before
+//! any location is chosen, and is not judged), and last thing in PREACCESS, when
+//! a location's own realip may have changed the client's address. Internal
+//! redirects bring the same request here again.
 //!
 //! Invariants: the verdict does not depend on the place, only its consequence
 //! does; a request is refused at most once, so that the error page is served;
-//! subrequests are part of their main request and not judged.
+//! subrequests are part of their main request: the main request's data is
+//! judged, and where its own place has decided, they are not asked again.
 
 #![forbid(unsafe_code)]
 
-use std::cell::RefCell;
 use std::net::IpAddr;
 
 use policy::text::Scratch;
 use policy::{Action, Host, Verdict};
+
+use ipc::snapshot::Snapshot;
 
 use crate::directives::{LocationConf, Mode, OnError};
 use crate::ffi::log::Level;
@@ -34,137 +38,232 @@ pub enum Step {
     Refuse(u16),
 }
 
+/// When nginx asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// First in REWRITE.
+    First,
+    /// Last in PREACCESS.
+    Last,
+}
+
+/// nginx has no memory left for the judgement.
+const OUT_OF_MEMORY: Step = Step::Refuse(500);
+
 /// Decides about a request at a place.
-pub fn decide(request: Request<'_>) -> Step {
-    if !request.is_main() {
-        return Step::Go;
-    }
+#[inline]
+pub fn decide(request: Request<'_>, moment: Moment) -> Step {
     let conf = request.location();
     if conf.mode() == Mode::Off {
         return Step::Go;
     }
-    let address = request.address();
+    if !request.is_main() {
+        return decide_part(request, conf);
+    }
+    let address = match moment {
+        Moment::First if conf.late_realip => request.foreseen_address(),
+        _ => request.address(),
+    };
     let judgement = match request.judgement() {
         Some(judgement) if judgement.refused.get() => return Step::Go,
         Some(judgement) => {
             if judgement.address.get() != address {
-                let before = judgement.outcome.replace(Err(Failure::Panic));
-                judge(request, address, judgement);
-                let same = same(&before, &judgement.outcome.borrow());
-                judgement.observed_told.set(judgement.observed_told.get() && same);
+                judgement.begin_again(address, || judge(request, judgement));
             }
             judgement
         }
-        None => {
-            worker::count(Counter::Requests);
-            // Remembered as a failure first: if judging panics, that is what stays.
-            let failed = Err(Failure::Panic);
-            let Some(judgement) = request.remember(Judgement::new(address, failed)) else {
-                return Step::Refuse(500); // nginx is out of memory
-            };
-            judge(request, address, judgement);
-            judgement
-        }
+        None => match begin(request, address) {
+            Some(judgement) => judgement,
+            None => return OUT_OF_MEMORY,
+        },
     };
+    judgement.peer.set(request.peer());
+    judgement.placed.set(true);
     apply(request, conf, judgement)
 }
 
+/// A subrequest: its main request's place decides, unless that one protects
+/// nothing. Then this place is the first that wants to know.
+#[cold]
+fn decide_part(part: Request<'_>, conf: &LocationConf) -> Step {
+    let main = part.main();
+    let judgement = match main.judgement() {
+        Some(judgement) if judgement.placed.get() => return Step::Go,
+        // What follows a refusal is the error page, here too.
+        Some(judgement) if judgement.refused_part.get() == Some(part.identity()) => {
+            return Step::Go;
+        }
+        Some(judgement) => judgement,
+        None => match begin(main, main.address()) {
+            Some(judgement) => judgement,
+            None => return OUT_OF_MEMORY,
+        },
+    };
+    apply(part, conf, judgement)
+}
+
 /// Decides about a request whose decision panicked.
+#[cold]
 pub fn after_panic(request: Request<'_>, panic: &Panic) -> Step {
     worker::count(Counter::Errors);
     request.log(Level::Error, format_args!("nwaf: panic at {panic}; nwaf_on_error decides"));
-    match (request.location(), request.judgement()) {
-        (_, Some(judgement)) if judgement.refused.get() => Step::Go,
-        (conf, Some(judgement)) => {
-            judgement.conclude(Err(Failure::Panic));
-            apply(request, conf, judgement)
-        }
-        (conf, None) if conf.mode() == Mode::On && conf.on_error() == OnError::Block => {
-            Step::Refuse(conf.block_status().code())
-        }
-        (_, None) => Step::Go,
-    }
-}
-
-/// Whether a second judgement found what the first one found.
-fn same(before: &Outcome, now: &Outcome) -> bool {
-    match (before, now) {
-        (Ok(Some(before)), Ok(Some(now))) => before.reasons == now.reasons,
-        _ => false,
-    }
-}
-
-/// The caller has set the outcome to a panic: that stays if judging does not come to its end.
-fn judge(request: Request<'_>, address: Option<IpAddr>, judgement: &Judgement) {
-    judgement.address.set(address);
     #[cfg(feature = "fault-injection")]
-    fault(request);
-    let active = worker::active();
-    let Some(snapshot) = active.as_deref() else {
-        judgement.conclude(Err(Failure::NoSnapshot));
-        return;
-    };
-    let (url, args) = policy::Request::split_target(request.target());
-    // nginx has validated the host, put it in lower case and cut port and dot;
-    // it leaves the many spellings of an IPv6 address, the only case that allocates.
-    let host = request.host();
-    let literal = (host.first() == Some(&b'[')).then(|| Host::normalise(host));
-    let headers = request.headers();
-    let view = policy::Request {
-        address,
-        host: Host::normalised(literal.as_deref().unwrap_or(host)),
-        url,
-        args,
-        headers: &headers,
-        body: None,
-        country: None,
-    };
-    thread_local! {
-        // Buffers for decoding, kept so that they are allocated once.
-        static SCRATCH: RefCell<Scratch> = RefCell::default();
+    fault(request.main(), b"panic twice");
+    match request.judgement() {
+        Some(judgement) if request.is_main() && judgement.refused.get() => Step::Go,
+        Some(judgement) => {
+            judgement.fail(Failure::Panic);
+            apply(request, request.location(), judgement)
+        }
+        None => last_resort(request),
     }
-    let verdict = SCRATCH.with_borrow_mut(|scratch| snapshot.evaluate(&view, scratch));
-    judgement.generation.set(Some(snapshot.meta().generation));
-    let found = (verdict.action != Action::Pass).then(|| Box::new(verdict));
-    judgement.conclude(Ok(found));
 }
 
+/// Decides where even [`after_panic`] panicked: looks at the directives and
+/// touches nothing else.
+#[cold]
+pub fn last_resort(request: Request<'_>) -> Step {
+    let conf = request.location();
+    if conf.mode() == Mode::On && conf.on_error() == OnError::Block {
+        Step::Refuse(conf.block_status().code())
+    } else {
+        Step::Go
+    }
+}
+
+/// The first judgement of a main request; `None` where nginx is out of memory.
+#[inline]
+fn begin<'r>(request: Request<'r>, address: Option<IpAddr>) -> Option<&'r Judgement> {
+    worker::count(Counter::Requests);
+    // Remembered as a failure first: if judging panics, that is what stays.
+    let judgement = request.remember(Judgement::begin(address))?;
+    judge(request, judgement);
+    Some(judgement)
+}
+
+/// Asks the policy about a main request, for the judgement's address.
+#[inline]
+fn judge(request: Request<'_>, judgement: &Judgement) {
+    #[cfg(feature = "fault-injection")]
+    fault(request, b"panic");
+    let asked = worker::ask(|snapshot, scratch| {
+        let (url, args) = policy::Request::split_target(request.target());
+        // nginx has validated the host, put it in lower case and cut the port; it
+        // leaves the many spellings of an IPv6 address, which alone allocate.
+        let host = request.host();
+        let literal = (host.first() == Some(&b'[')).then(|| Host::normalise(host));
+        let headers = request.headers();
+        let view = policy::Request {
+            address: judgement.address.get(),
+            host: Host::normalised(literal.as_deref().unwrap_or(host)),
+            url,
+            args,
+            headers: &headers,
+            body: None,
+            country: None,
+        };
+        judgement.conclude(&snapshot.evaluate(&view, scratch));
+        if let Some(line) = request.other_host_line() {
+            judge_other_host(snapshot, scratch, view, line, judgement);
+        }
+        judgement.generation.set(Some(snapshot.meta().generation));
+    });
+    if asked.is_none() {
+        judgement.fail(Failure::NoSnapshot);
+    }
+}
+
+/// A request may name two hosts: nginx believes the target's, a site behind it
+/// may believe the `Host` line. Of both verdicts the stricter one holds.
+#[cold]
+fn judge_other_host(
+    snapshot: &Snapshot,
+    scratch: &mut Scratch,
+    view: policy::Request<'_>,
+    line: &[u8],
+    judgement: &Judgement,
+) {
+    let other = Host::normalise(line);
+    let host = Host::normalised(without_dots(&other));
+    if host == view.host {
+        return;
+    }
+    let verdict = snapshot.evaluate(&policy::Request { host, ..view }, scratch);
+    if strictness(verdict.action) > strictness(judgement.verdict().action) {
+        judgement.conclude(&verdict);
+    }
+}
+
+/// A host name without the dots at its end, which mean nothing.
+#[inline]
+pub fn without_dots(mut host: &[u8]) -> &[u8] {
+    while let Some((b'.', rest)) = host.split_last() {
+        host = rest;
+    }
+    host
+}
+
+/// White-listed for one host is not white-listed for the other.
+fn strictness(action: Action) -> u8 {
+    match action {
+        Action::Bypass => 0,
+        Action::Pass => 1,
+        Action::Observe => 2,
+        Action::Block => 3,
+    }
+}
+
+#[inline]
 fn apply(request: Request<'_>, conf: &LocationConf, judgement: &Judgement) -> Step {
-    let passive = conf.mode() == Mode::Passive;
-    match &*judgement.outcome.borrow() {
-        Ok(None) => {
-            settle(judgement, Action::Pass);
+    match judgement.outcome() {
+        Outcome::Clean => {
+            judgement.action.set(Action::Pass);
             Step::Go
         }
-        Ok(Some(verdict)) => {
-            let verdict = if passive { verdict.observed() } else { **verdict };
-            settle(judgement, verdict.action);
-            match verdict.action {
-                Action::Pass | Action::Bypass => Step::Go,
-                Action::Observe => {
-                    tell_observed(request, judgement, &verdict, passive);
-                    Step::Go
-                }
-                Action::Block => {
-                    tell_observed(request, judgement, &verdict, passive);
-                    tell_blocked(request, &verdict);
-                    refuse(conf, judgement)
-                }
-            }
+        Outcome::Found => apply_verdict(request, conf, judgement),
+        Outcome::Failed(why) => apply_failure(request, conf, judgement, why),
+    }
+}
+
+#[cold]
+fn apply_verdict(request: Request<'_>, conf: &LocationConf, judgement: &Judgement) -> Step {
+    let passive = conf.mode() == Mode::Passive;
+    let verdict = judgement.verdict();
+    let verdict = if passive { verdict.observed() } else { verdict };
+    settle(judgement, verdict.action);
+    match verdict.action {
+        Action::Pass | Action::Bypass => Step::Go,
+        Action::Observe => {
+            tell_observed(request, judgement, &verdict, passive);
+            Step::Go
         }
-        Err(failure) => {
-            if passive || conf.on_error() == OnError::Pass {
-                settle(judgement, Action::Pass);
-                return Step::Go;
-            }
-            settle(judgement, Action::Block);
-            request.log(
-                Level::Error,
-                format_args!("nwaf: the request {} blocked: {}", request.id(), failure.as_str()),
-            );
-            refuse(conf, judgement)
+        Action::Block => {
+            tell_observed(request, judgement, &verdict, passive);
+            tell_blocked(request, judgement, &verdict);
+            refuse(request, conf, judgement)
         }
     }
+}
+
+#[cold]
+fn apply_failure(
+    request: Request<'_>,
+    conf: &LocationConf,
+    judgement: &Judgement,
+    why: Failure,
+) -> Step {
+    if conf.mode() == Mode::Passive || conf.on_error() == OnError::Pass {
+        settle(judgement, Action::Pass);
+        return Step::Go;
+    }
+    settle(judgement, Action::Block);
+    if !judgement.blocked_told.replace(true) {
+        request.log(
+            Level::Error,
+            format_args!("nwaf: the request {} blocked: {}", request.id(), why.as_str()),
+        );
+    }
+    refuse(request, conf, judgement)
 }
 
 /// Records what happened, and counts it where that is new. A request that was
@@ -181,13 +280,20 @@ fn settle(judgement: &Judgement, action: Action) {
     }
 }
 
-fn refuse(conf: &LocationConf, judgement: &Judgement) -> Step {
-    judgement.refused.set(true);
+fn refuse(request: Request<'_>, conf: &LocationConf, judgement: &Judgement) -> Step {
+    if request.is_main() {
+        judgement.refused.set(true);
+    } else {
+        judgement.refused_part.set(Some(request.identity()));
+    }
     Step::Refuse(conf.block_status().code())
 }
 
 /// Scripts read these two lines: their words are part of the product's contract.
-fn tell_blocked(request: Request<'_>, verdict: &Verdict) {
+fn tell_blocked(request: Request<'_>, judgement: &Judgement, verdict: &Verdict) {
+    if judgement.blocked_told.replace(true) {
+        return;
+    }
     if let Some(reason) = verdict.deciding {
         request.log(
             Level::Error,
@@ -218,13 +324,14 @@ fn tell_observed(request: Request<'_>, judgement: &Judgement, verdict: &Verdict,
     }
 }
 
-/// Lets tests prove that a panic costs one request and nothing else.
+/// Lets tests prove that a panic costs one request and nothing else: panics where
+/// the request's `X-Nwaf-Fault` begins with `wanted`.
 #[cfg(feature = "fault-injection")]
-fn fault(request: Request<'_>) {
+fn fault(request: Request<'_>, wanted: &[u8]) {
     use policy::request::Headers as _;
     request.headers().visit(&mut |name, value| {
         assert!(
-            !(name.eq_ignore_ascii_case(b"x-nwaf-fault") && value == b"panic"),
+            !(name.eq_ignore_ascii_case(b"x-nwaf-fault") && value.starts_with(wanted)),
             "a panic was asked for"
         );
         std::ops::ControlFlow::Continue(())

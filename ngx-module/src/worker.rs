@@ -3,15 +3,21 @@
 //! The first snapshot is loaded before the worker takes its first connection.
 //! After that one background thread looks for another one every [`INTERVAL`],
 //! verifies it beside the event loop and puts it in force with one atomic store;
-//! a request sees the old one or the new one, never a mixture. A snapshot is
-//! released when its last request is done with it.
+//! a request sees the old one or the new one, never a mixture. The event loop
+//! keeps the one it asked last until its next request; the thread releases it then.
+//!
+//! A worker that starts while the file in force is missing or refused takes the
+//! one before it, and goes on looking for a better one: a reload or a killed
+//! worker must not end the protection that a bad file alone cannot end.
 //!
 //! Invariants: only workers have the thread, and it is joined before they end;
 //! it takes no signals; what it is refused never replaces what is in force.
 
 #![forbid(unsafe_code)]
 
+use std::cell::RefCell;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,8 +25,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use arc_swap::{ArcSwapOption, Guard};
-use ipc::snapshot::{CURRENT, Event, Follower, Snapshot};
+use arc_swap::{ArcSwapOption, Cache, Guard};
+use ipc::snapshot::{CURRENT, Event, Follower, PREVIOUS, Snapshot, SnapshotError, Trust};
+use policy::text::Scratch;
 
 use crate::directives::{DirError, SnapshotDir, trust_of};
 use crate::ffi::{log, os};
@@ -49,8 +56,32 @@ struct Running {
     table: Option<&'static Table>,
 }
 
-/// The snapshot in force. No lock, no system call, about 10 ns.
+/// What the event loop needs to ask the policy.
+struct Desk {
+    /// The snapshot asked last: as long as it is in force, asking takes no atomic write.
+    active: Cache<&'static ArcSwapOption<Snapshot>, Option<Arc<Snapshot>>>,
+    /// Buffers for decoding, kept so that they are allocated once.
+    scratch: Scratch,
+}
+
+thread_local! {
+    static DESK: RefCell<Option<Desk>> = const { RefCell::new(None) };
+}
+
+/// Asks the snapshot in force; `None` where there is none. No lock, no system call.
 #[inline]
+pub fn ask<T>(question: impl FnOnce(&Snapshot, &mut Scratch) -> T) -> Option<T> {
+    DESK.with_borrow_mut(|desk| {
+        let desk = desk.get_or_insert_with(|| Desk {
+            active: Cache::new(&ACTIVE),
+            scratch: Scratch::default(),
+        });
+        let snapshot = desk.active.load().as_deref()?;
+        Some(question(snapshot, &mut desk.scratch))
+    })
+}
+
+/// The snapshot in force, for those who ask rarely.
 pub fn active() -> Guard<Option<Arc<Snapshot>>> {
     ACTIVE.load()
 }
@@ -85,7 +116,8 @@ pub fn start(dir: SnapshotDir, table: Option<&'static Table>) {
         ),
     }
     let file = dir.path.join(CURRENT);
-    let mut pursuit = Pursuit { dir, file, follower: None, dir_told: false, table };
+    let mut pursuit =
+        Pursuit { dir, file, follower: None, dir_told: false, table, retired: Vec::new() };
     pursuit.look_guarded();
 
     let stop = Arc::new(AtomicBool::new(false));
@@ -114,6 +146,8 @@ pub fn stop() {
     // A panic of the thread was caught and reported inside it.
     let _ = running.thread.join();
     ACTIVE.store(None);
+    // Called by the thread that serves requests.
+    DESK.set(None);
     if let (Some(table), Some(slot)) = (running.table, SLOT.get()) {
         table.release(slot);
     }
@@ -124,11 +158,15 @@ struct Pursuit {
     dir: SnapshotDir,
     /// The file in force.
     file: PathBuf,
-    /// `None` until the directory exists and may be trusted.
-    follower: Option<Follower>,
+    /// With whose snapshots are believed; `None` until the directory exists and
+    /// may be trusted.
+    follower: Option<(Follower, Trust)>,
     /// The state of the missing directory has been reported.
     dir_told: bool,
     table: Option<&'static Table>,
+    /// Not in force any more; the event loop may still hold them, and must not be
+    /// the one that unmaps them.
+    retired: Vec<Arc<Snapshot>>,
 }
 
 /// What a look found.
@@ -171,6 +209,7 @@ impl Pursuit {
     }
 
     fn look(&mut self) {
+        self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
         match self.find() {
             Found::Nothing => {}
             Found::Loaded(snapshot) => self.activate(snapshot),
@@ -201,7 +240,7 @@ impl Pursuit {
                 Err(why) => {
                     self.dir_told = true;
                     return match why {
-                        DirError::Io(why) if why.kind() == std::io::ErrorKind::NotFound => {
+                        DirError::Io(why) if why.kind() == io::ErrorKind::NotFound => {
                             Found::Missing
                         }
                         DirError::Io(why) => Found::Refused(why.to_string()),
@@ -209,9 +248,9 @@ impl Pursuit {
                     };
                 }
             };
-            self.follower = Some(Follower::new(self.dir.path.clone(), trust));
+            self.follower = Some((Follower::new(self.dir.path.clone(), trust), trust));
         }
-        match self.follower.as_mut().map(Follower::poll) {
+        match self.follower.as_mut().map(|(follower, _)| follower.poll()) {
             None | Some(Event::Unchanged) => Found::Nothing,
             Some(Event::Loaded(snapshot)) => Found::Loaded(snapshot),
             Some(Event::Refused(why)) => Found::Refused(why.to_string()),
@@ -219,16 +258,19 @@ impl Pursuit {
         }
     }
 
-    fn activate(&self, snapshot: Arc<Snapshot>) {
-        let meta = snapshot.meta();
-        let counts = snapshot.counts();
-        ACTIVE.store(Some(snapshot));
+    fn activate(&mut self, snapshot: Arc<Snapshot>) {
+        self.put_in_force(snapshot);
         *locked(&REFUSAL) = None;
-        let now_ms = u64::try_from(since_1970().as_millis()).unwrap_or(u64::MAX);
-        slot().activated(meta.session, meta.generation, now_ms);
         if let Some(table) = self.table {
             table.content();
         }
+    }
+
+    fn put_in_force(&mut self, snapshot: Arc<Snapshot>) {
+        let (meta, counts) = (snapshot.meta(), snapshot.counts());
+        self.retired.extend(ACTIVE.swap(Some(snapshot)));
+        let now_ms = u64::try_from(since_1970().as_millis()).unwrap_or(u64::MAX);
+        slot().activated(meta.session, meta.generation, now_ms);
         log::cycle(
             log::Level::Notice,
             format_args!(
@@ -239,47 +281,68 @@ impl Pursuit {
         );
     }
 
-    fn refuse(&self, why: String) {
+    /// The file in force cannot be used; what was in force before it stays, or
+    /// comes back where this worker has just started.
+    fn refuse(&mut self, why: String) {
         slot().count(Counter::Refusals);
-        let news =
-            self.table.is_none_or(|table| table.complain(number_of(&self.file).unwrap_or(NO_FILE)));
-        if news {
-            match ACTIVE.load().as_deref() {
-                Some(kept) => log::cycle(
-                    log::Level::Warn,
-                    format_args!(
-                        "nwaf: snapshot {} refused: {why}; the previous one (generation {}) stays",
-                        self.file.display(),
-                        kept.meta().generation
-                    ),
-                ),
-                None => log::cycle(
-                    log::Level::Warn,
-                    format_args!(
-                        "nwaf: snapshot {} refused: {why}; there is none before it",
-                        self.file.display()
-                    ),
-                ),
-            }
+        let instead = self.instead();
+        if self.is_news(number_of(&self.file).unwrap_or(NO_FILE)) {
+            log::cycle(
+                log::Level::Warn,
+                format_args!("nwaf: snapshot {} refused: {why}; {instead}", self.file.display()),
+            );
         }
         *locked(&REFUSAL) = Some(why);
     }
 
     /// The file has gone; what is in force stays, for a gap in publishing is no new policy.
-    fn lose(&self) {
-        if let Some(kept) = ACTIVE.load().as_deref()
-            && self.table.is_none_or(|table| table.complain(NO_FILE))
-        {
+    fn lose(&mut self) {
+        let kept = ACTIVE.load().as_deref().map(Snapshot::meta);
+        let told = match kept {
+            Some(kept) => format!(
+                "does not exist any more; generation {} stays until the worker ends",
+                kept.generation
+            ),
+            None => {
+                let told = format!("does not exist; {}", self.instead());
+                if ACTIVE.load().is_none() {
+                    return; // `look` speaks about that
+                }
+                *locked(&REFUSAL) = Some("does not exist".to_owned());
+                told
+            }
+        };
+        if self.is_news(NO_FILE) {
             log::cycle(
                 log::Level::Warn,
-                format_args!(
-                    "nwaf: snapshot {} does not exist any more; generation {} stays until the \
-                     worker ends",
-                    self.file.display(),
-                    kept.meta().generation
-                ),
+                format_args!("nwaf: snapshot {} {told}", self.file.display()),
             );
         }
+    }
+
+    /// Sees to it that something is in force instead of a file that cannot be
+    /// used, and says what it is.
+    fn instead(&mut self) -> String {
+        if let Some(kept) = ACTIVE.load().as_deref() {
+            return format!("the previous one (generation {}) stays", kept.meta().generation);
+        }
+        let Some((_, trust)) = self.follower else { return "there is none before it".to_owned() };
+        match Snapshot::open(&self.dir.path.join(PREVIOUS), trust) {
+            Ok(previous) => {
+                let generation = previous.meta().generation;
+                self.put_in_force(Arc::new(previous));
+                format!("{PREVIOUS} (generation {generation}) is in force instead")
+            }
+            Err(SnapshotError::Io(why)) if why.kind() == io::ErrorKind::NotFound => {
+                "there is none before it".to_owned()
+            }
+            Err(why) => format!("{PREVIOUS} cannot be used either: {why}"),
+        }
+    }
+
+    /// Whether this worker is the one to complain about the file with this number.
+    fn is_news(&self, file: u64) -> bool {
+        self.table.is_none_or(|table| table.complain(file))
     }
 }
 

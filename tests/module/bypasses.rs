@@ -1,7 +1,7 @@
 //! Ways around a firewall inside nginx: every one of them must end at a 403.
 
 use policy::{Policy, RuleText};
-use support::node::{Node, blocking, rule};
+use support::node::{Node, blocking, rule, settings};
 use support::{Site, among_others};
 
 const LISTED: &str = "198.51.100.7";
@@ -108,6 +108,108 @@ fn an_address_that_is_known_late_is_judged_late() {
     }
     // Nobody asked nginx to believe this header here.
     assert_eq!(node.visit("/").header("X-Client", LISTED).status(), 200);
+}
+
+#[test]
+fn the_address_of_a_balancer_does_not_decide() {
+    let _turn = among_others();
+    let late = "set_real_ip_from 127.0.0.0/8; real_ip_header X-Client;";
+    let server = format!(
+        "location / {{ {PASS} }} \
+         location /late {{ {late} {PASS} }} \
+         location /answer {{ {late} return 200 ok; }} \
+         location /if {{ {late} if ($arg_a) {{ return 200 $remote_addr; }} {PASS} }} \
+         location /door {{ {late} rewrite ^ /late last; }} \
+         location /out {{ {late} rewrite ^ / last; }} \
+         location /index/ {{ {late} index /late; }}"
+    );
+    let policy = Policy { settings: settings(&[("nwaf_ip_wl", "203.0.113.1")]), ..policy() };
+    let policy = Policy { block_list: blocking(&[LISTED, "127.0.0.0/8"]).block_list, ..policy };
+    let node = Node::start(&policy, Site { server, realip: false, ..Site::default() });
+    for target in ["/late", "/answer", "/if", "/if?a=1", "/door", "/index/"] {
+        let from = |client: &str| node.visit(target).header("X-Client", client).status();
+        assert_eq!(from("198.51.100.8"), 200, "{target}");
+        assert_eq!(from(LISTED), 403, "{target}");
+    }
+    for target in ["/late/secret", "/answer/secret", "/if/secret?a=1"] {
+        let from = |client: &str| node.visit(target).header("X-Client", client).status();
+        assert_eq!(from("198.51.100.8"), 403, "{target}");
+        assert_eq!(from("203.0.113.1"), 200, "{target} from a white-listed client");
+    }
+    let status = node.nginx.status();
+    assert_eq!(status["total"]["requests"], 18, "{status}");
+    // Looking ahead changes nothing for nginx: the rewrite phase sees the balancer.
+    let early = node.visit("/if?a=1").header("X-Client", "198.51.100.8").send();
+    assert!(early.text().starts_with("127."), "{}", early.text());
+    // Where nobody believes the header, the balancer is the client.
+    assert_eq!(node.visit("/").header("X-Client", "198.51.100.8").status(), 403);
+    assert_eq!(node.visit("/out").header("X-Client", "198.51.100.8").status(), 403);
+    assert_eq!(node.visit("/late").status(), 403, "a balancer that names nobody");
+}
+
+#[test]
+fn a_cookie_in_pieces_is_one_cookie() {
+    let _turn = among_others();
+    let policy = Policy {
+        rules: vec![
+            // "a=1; b=2"
+            rule(1, RuleText { cookie: Some("YT0xOyBiPTI=".into()), ..RuleText::default() }),
+            // "c=3"
+            rule(2, RuleText { cookie: Some("Yz0z".into()), ..RuleText::default() }),
+        ],
+        ..Policy::default()
+    };
+    let node = Node::start(&policy, Site::default());
+    let visit = |cookies: &[&str]| {
+        cookies
+            .iter()
+            .fold(node.visit("/"), |visit, cookie| visit.header("Cookie", cookie))
+            .status()
+    };
+    for (cookies, status) in [
+        (&["a=1; b=2"][..], 403),
+        (&["a=1", "b=2"], 403),
+        (&["x=0", "a=1", "b=2", "y=0"], 403),
+        (&["a=1", "x=0", "b=2"], 200),
+        (&["b=2", "a=1"], 200),
+        (&["a=1"], 200),
+        (&["x=0", "c=3"], 403),
+        // The buffer of the request before is not looked into.
+        (&["x=0", "y=0"], 200),
+    ] {
+        assert_eq!(visit(cookies), status, "{cookies:?}");
+    }
+}
+
+#[test]
+fn a_subrequest_of_an_unprotected_request_is_judged_where_it_lands() {
+    let _turn = among_others();
+    let node = node(&format!(
+        "location /asks {{ nwaf off; auth_request /check; {PASS} }} \
+         location = /check {{ internal; return 204; }} \
+         location /twice {{ nwaf off; add_before_body /part; add_after_body /part; \
+             default_type text/html; return 200 whole; }} \
+         location = /part {{ internal; default_type text/html; error_page 403 /sorry; \
+             return 200 served; }} \
+         location = /sorry {{ internal; default_type text/html; return 200 sorry; }} \
+         location /watched {{ nwaf off; auth_request /watch; {PASS} }} \
+         location = /watch {{ internal; nwaf passive; return 204; }} \
+         location /none {{ nwaf off; auth_request /open; {PASS} }} \
+         location = /open {{ internal; nwaf off; return 204; }}"
+    ));
+    assert_eq!(node.visit("/asks").status(), 200);
+    assert_eq!(node.visit("/asks").from(LISTED).status(), 403);
+    assert_eq!(node.visit("/asks/secret").status(), 403, "by what the client sent");
+    assert_eq!(node.visit("/none").from(LISTED).status(), 200);
+    assert_eq!(node.visit("/watched").from(LISTED).status(), 200);
+    assert_eq!(node.nginx.logged("blocked by").len(), 2);
+    assert_eq!(node.visit("/twice").send().text(), "servedwholeserved");
+    let refused = node.visit("/twice").from(LISTED).send().text();
+    assert_eq!(refused, "sorrywholesorry", "every part is refused, the page itself is open");
+    assert_eq!(node.nginx.logged("blocked by").len(), 3, "one line a request");
+    let status = node.nginx.status();
+    let total = &status["total"];
+    assert_eq!((&total["requests"], &total["blocked"]), (&6.into(), &3.into()), "{status}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod bypasses;
 mod config;
+mod hosts;
 mod judging;
 mod life;
 mod panics;

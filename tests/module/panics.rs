@@ -39,6 +39,16 @@ fn the_operator_decides_what_becomes_of_the_request() {
 }
 
 #[test]
+fn a_second_panic_does_not_let_the_request_pass() {
+    let _turn = among_others();
+    for (on_error, status) in [("block", 403), ("pass", 200)] {
+        let node = node(on_error);
+        assert_eq!(node.visit("/").header("X-Nwaf-Fault", "panic twice").status(), status);
+        assert_eq!(node.visit("/").status(), 200);
+    }
+}
+
+#[test]
 fn panics_under_load_fail_nobody_else() {
     let _turn = among_others();
     let node = node("pass");

@@ -10,15 +10,33 @@ use nginx_sys::{
 use super::request::Request;
 use super::{edge, shared};
 use crate::guard::guard;
-use crate::phase::{self, Step};
+use crate::phase::{self, Moment, Step};
 use crate::status;
 
-/// The handler of both phases.
-pub(super) extern "C" fn decide(raw: *mut ngx_http_request_t) -> ngx_int_t {
+/// The handler that nginx asks first in REWRITE.
+pub(super) extern "C" fn decide_first(raw: *mut ngx_http_request_t) -> ngx_int_t {
+    decide(raw, Moment::First)
+}
+
+/// The handler that nginx asks last in PREACCESS.
+pub(super) extern "C" fn decide_last(raw: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: nginx calls with the request it works on; the view ends with this call.
+    let request = unsafe { Request::new(raw) };
+    // Nearly always; reads two words and cannot panic.
+    if request.is_some_and(|request| request.is_decided()) {
+        return NGX_DECLINED as ngx_int_t;
+    }
+    decide(raw, Moment::Last)
+}
+
+#[inline]
+fn decide(raw: *mut ngx_http_request_t, moment: Moment) -> ngx_int_t {
     // SAFETY: nginx calls with the request it works on; the view ends with this call.
     let Some(request) = (unsafe { Request::new(raw) }) else { return NGX_ERROR as ngx_int_t };
-    let step = guard(|| phase::decide(request))
-        .unwrap_or_else(|panic| edge(Step::Go, || phase::after_panic(request, &panic)));
+    let step = guard(|| phase::decide(request, moment)).unwrap_or_else(|panic| {
+        guard(|| phase::after_panic(request, &panic))
+            .unwrap_or_else(|_| phase::last_resort(request))
+    });
     match step {
         Step::Go => NGX_DECLINED as ngx_int_t,
         // As a status from a phase: `error_page` applies, the body is discarded.

@@ -1,7 +1,6 @@
 //! Configuration and process life: what nginx calls apart from requests.
 
 use std::ffi::{c_char, c_void};
-use std::sync::atomic::{AtomicIsize, Ordering};
 
 use nginx_sys::{
     NGX_ERROR, NGX_OK, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_array_push, ngx_array_t,
@@ -12,20 +11,13 @@ use nginx_sys::{
 };
 use ngx::core::Pool;
 
+use super::realip::{self, Realip};
 use super::{commands, edge, handlers, module, shared, variables};
 use crate::directives::{DEFAULT_SNAPSHOT_DIR, LocationConf, MainConf};
 use crate::{guard, worker};
 
 const FAILED: ngx_int_t = NGX_ERROR as ngx_int_t;
 const DONE: ngx_int_t = NGX_OK as ngx_int_t;
-
-/// The index of `$request_id`; -1 before a configuration was read.
-static REQUEST_ID: AtomicIsize = AtomicIsize::new(-1);
-
-/// The index nginx gave to `$request_id`.
-pub(super) fn request_id_index() -> usize {
-    REQUEST_ID.load(Ordering::Relaxed).cast_unsigned()
-}
 
 pub(super) extern "C" fn create_main(cf: *mut ngx_conf_t) -> *mut c_void {
     // SAFETY: nginx calls with the configuration being read; its pool drops the value.
@@ -38,7 +30,7 @@ pub(super) extern "C" fn create_location(cf: *mut ngx_conf_t) -> *mut c_void {
 }
 
 pub(super) extern "C" fn merge_location(
-    _cf: *mut ngx_conf_t,
+    cf: *mut ngx_conf_t,
     outer: *mut c_void,
     inner: *mut c_void,
 ) -> *mut c_char {
@@ -46,6 +38,8 @@ pub(super) extern "C" fn merge_location(
     let (outer, inner) =
         unsafe { (&*outer.cast::<LocationConf>(), &mut *inner.cast::<LocationConf>()) };
     inner.inherit(outer);
+    // SAFETY: nginx calls while it merges the place `inner` belongs to.
+    inner.late_realip = edge(false, || unsafe { realip::is_late(cf) });
     std::ptr::null_mut()
 }
 
@@ -85,7 +79,7 @@ unsafe fn complete(cf: *mut ngx_conf_t) -> ngx_int_t {
         if index == FAILED {
             return FAILED;
         }
-        REQUEST_ID.store(index, Ordering::Relaxed);
+        conf.request_id = usize::try_from(index).ok();
         add_handlers(cf)
     }
 }
@@ -103,7 +97,7 @@ unsafe fn add_handlers(cf: *mut ngx_conf_t) -> ngx_int_t {
         let core = &mut *(*context.main_conf.add(core_index)).cast::<ngx_http_core_main_conf_t>();
         // Pushed last, so asked first, before a `return` or `rewrite` of the location.
         let Some(last) = push(&mut core.phases[REWRITE as usize].handlers) else { return FAILED };
-        *last = Some(handlers::decide);
+        *last = Some(handlers::decide_first);
         // Moved to the front, so asked last, after a location's realip.
         let late = &mut core.phases[PREACCESS as usize].handlers;
         if push(late).is_none() {
@@ -111,7 +105,7 @@ unsafe fn add_handlers(cf: *mut ngx_conf_t) -> ngx_int_t {
         }
         let list = late.as_slice_mut::<ngx_http_handler_pt>();
         list.rotate_right(1);
-        list[0] = Some(handlers::decide);
+        list[0] = Some(handlers::decide_last);
     }
     DONE
 }
@@ -140,6 +134,25 @@ pub(super) unsafe fn main_conf<'a>(cf: *mut ngx_conf_t) -> Option<&'a mut MainCo
     }
 }
 
+/// The configuration is complete, those of modules that come after this one too.
+pub(super) extern "C" fn after_cycle(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    edge(DONE, || {
+        // SAFETY: nginx calls with a complete configuration that serves nobody yet,
+        // so that nobody else looks at ours while it is changed.
+        unsafe {
+            if let Some(context) = http_of(cycle) {
+                let core_index = (&raw const ngx_http_core_module.ctx_index).read();
+                let core = (*context.main_conf.add(core_index)).cast::<ngx_http_core_main_conf_t>();
+                let conf = (*context.main_conf.add(module::index())).cast::<MainConf>();
+                if let (Some(core), Some(conf)) = (core.as_ref(), conf.as_mut()) {
+                    conf.realip = Realip::find(cycle, core);
+                }
+            }
+        }
+        DONE
+    })
+}
+
 pub(super) extern "C" fn start_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     edge(DONE, || {
         // SAFETY: nginx sets the kind of a process before it calls.
@@ -164,10 +177,16 @@ pub(super) extern "C" fn end_process(_cycle: *mut ngx_cycle_t) {
 /// # Safety
 /// `cycle` must be a complete configuration.
 unsafe fn conf_of<'a>(cycle: *mut ngx_cycle_t) -> Option<&'a MainConf> {
+    // SAFETY: by this function's contract; the value is `create_main`'s.
+    unsafe { (*http_of(cycle)?.main_conf.add(module::index())).cast::<MainConf>().as_ref() }
+}
+
+/// # Safety
+/// As for `conf_of`.
+unsafe fn http_of<'a>(cycle: *mut ngx_cycle_t) -> Option<&'a ngx_http_conf_ctx_t> {
     // SAFETY: by this function's contract; without an `http` block its place is null.
     unsafe {
         let http = (&raw const ngx_http_module.index).read();
-        let context = (*(*cycle).conf_ctx.add(http)).cast::<ngx_http_conf_ctx_t>().as_ref()?;
-        (*context.main_conf.add(module::index())).cast::<MainConf>().as_ref()
+        (*(*cycle).conf_ctx.add(http)).cast::<ngx_http_conf_ctx_t>().as_ref()
     }
 }

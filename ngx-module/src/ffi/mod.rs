@@ -6,7 +6,8 @@
 //! | [`commands`] | directives: nginx's arguments -> `directives` |
 //! | [`hooks`] | configuration and process life |
 //! | [`handlers`] | phases and the status page |
-//! | [`request`] | a safe view of a request, and its memory |
+//! | [`request`], [`headers`] | a safe view of a request, and its memory |
+//! | [`realip`] | the address a location's realip will find |
 //! | [`variables`] | `$nwaf_*` |
 //! | [`shared`] | the shared zone |
 //! | [`log`], [`os`] | the error log; signals, processes, time |
@@ -20,10 +21,12 @@ use crate::guard::guard;
 
 mod commands;
 mod handlers;
+mod headers;
 mod hooks;
 pub mod log;
 mod module;
 pub mod os;
+pub mod realip;
 pub mod request;
 pub mod shared;
 mod variables;

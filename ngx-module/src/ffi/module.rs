@@ -27,6 +27,7 @@ pub static mut ngx_http_nwaf_module: ngx_module_t = ngx_module_t {
     ctx: (&raw const CONTEXT).cast_mut().cast(),
     commands: &raw mut commands::COMMANDS as *mut _,
     type_: NGX_HTTP_MODULE as ngx_uint_t,
+    init_module: Some(hooks::after_cycle),
     init_process: Some(hooks::start_process),
     exit_process: Some(hooks::end_process),
     ..ngx_module_t::default()

@@ -10,16 +10,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ptr::NonNull;
 
 use nginx_sys::{
-    ngx_http_get_indexed_variable, ngx_http_request_t, ngx_list_part_t, ngx_pool_cleanup_add,
-    ngx_pool_cleanup_pt, ngx_table_elt_t,
+    ngx_http_core_module, ngx_http_core_srv_conf_t, ngx_http_get_indexed_variable,
+    ngx_http_request_t, ngx_pool_cleanup_add, ngx_pool_cleanup_pt,
 };
 
-use policy::request::Visitor;
-
+use super::headers::Headers;
 use super::log::{self, Level};
-use super::{bytes, edge, hooks, module};
+use super::{bytes, edge, module};
 use crate::directives::{LocationConf, MainConf};
-use crate::judgement::Judgement;
+use crate::judgement::{Identity, Judgement};
+use crate::phase::without_dots;
 
 /// A request while nginx has handed it to us.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +52,7 @@ impl<'r> Request<'r> {
     }
 
     /// Whether this is what the client sent, and not a part that nginx asks itself for.
+    #[inline]
     pub fn is_main(&self) -> bool {
         self.get().main == self.raw.as_ptr()
     }
@@ -62,6 +63,11 @@ impl<'r> Request<'r> {
             Some(raw) => Self { raw, lifetime: PhantomData },
             None => *self,
         }
+    }
+
+    /// What tells it from the other parts of its main request.
+    pub fn identity(&self) -> Identity {
+        Identity(self.raw.as_ptr() as usize)
     }
 
     /// The directives in force where the request is now.
@@ -80,6 +86,7 @@ impl<'r> Request<'r> {
 
     /// The client's address as realip left it; IPv4-mapped ones are IPv4.
     /// `None` for a unix socket.
+    #[inline]
     pub fn address(&self) -> Option<IpAddr> {
         // SAFETY: a connection has a socket address of the size of its family,
         // 0 bytes long and perhaps null for a unix socket without a name.
@@ -102,11 +109,70 @@ impl<'r> Request<'r> {
         }
     }
 
-    /// The host nginx chose the server by: lower case, no port, no trailing dot;
-    /// empty where the client named none.
+    /// The same as realip of this location will leave it.
+    #[cold]
+    pub fn foreseen_address(&self) -> Option<IpAddr> {
+        match self.main_conf().realip {
+            // SAFETY: nginx works on the request, which is in a location.
+            Some(realip) => unsafe { realip.foresee(self.raw.as_ptr(), || self.address()) },
+            None => self.address(),
+        }
+    }
+
+    /// What tells the client's address from the one realip puts in its place:
+    /// both stay in nginx's memory while the request lives.
+    #[inline]
+    pub fn peer(&self) -> Option<Identity> {
+        // SAFETY: a request has a connection.
+        Some(Identity(unsafe { (*self.get().connection).sockaddr } as usize))
+    }
+
+    /// The host as nginx's `$host`: the one it chose the server by, in lower case
+    /// and without port, else the server's name. No dot at the end; empty where
+    /// neither is there.
+    #[inline]
     pub fn host(&self) -> &'r [u8] {
         // SAFETY: a string of the request, which lives for `'r`.
-        unsafe { bytes(&self.get().headers_in.server) }
+        let host = unsafe { bytes(&self.get().headers_in.server) };
+        // nginx cuts one dot, but not where another one follows in the port.
+        if host.is_empty() { self.server_name() } else { without_dots(host) }
+    }
+
+    /// What a request that names no host is for; empty where the server has no
+    /// name of its own.
+    #[cold]
+    fn server_name(&self) -> &'r [u8] {
+        // SAFETY: nginx gives each request the configuration of its server, which
+        // lives as long as its cycle.
+        let name = unsafe {
+            let index = (&raw const ngx_http_core_module.ctx_index).read();
+            let core = (*self.get().srv_conf.add(index)).cast::<ngx_http_core_srv_conf_t>();
+            bytes(&(*core).server_name)
+        };
+        match name {
+            // "Any" and a regular expression are no names.
+            b"_" | [b'~', ..] => &[],
+            name => without_dots(name.strip_prefix(b".").unwrap_or(name)),
+        }
+    }
+
+    /// The value of the `Host` line where it is not plainly what [`Self::host`]
+    /// says: the target may name another host.
+    #[inline]
+    pub fn other_host_line(&self) -> Option<&'r [u8]> {
+        let headers = &self.get().headers_in;
+        // SAFETY: a line of the request or null; it lives for `'r`, as its strings do.
+        let line = unsafe { &headers.host.as_ref()?.value };
+        // nginx took the host from this line, and copies only to change the case.
+        if line.data == headers.server.data {
+            return None;
+        }
+        // SAFETY: as above.
+        let (line, host) = unsafe { (bytes(line), bytes(&headers.server)) };
+        let same = line.split_at_checked(host.len()).is_some_and(|(name, rest)| {
+            matches!(rest, [] | [b':', ..]) && name.eq_ignore_ascii_case(host)
+        });
+        (!same).then_some(line)
     }
 
     /// The target as the client sent it: path and query, before any decoding or rewriting.
@@ -117,7 +183,16 @@ impl<'r> Request<'r> {
 
     /// All header lines.
     pub fn headers(&self) -> Headers<'r> {
-        Headers(&self.get().headers_in.headers.part)
+        Headers::new(&self.get().headers_in.headers.part)
+    }
+
+    /// Whether the place the request is in has decided about it, in REWRITE, for
+    /// the address it still has. `false` may also mean that nginx has forgotten.
+    #[inline]
+    pub fn is_decided(&self) -> bool {
+        // SAFETY: what is in our place was put there by `remember` or `judgement`.
+        let known = unsafe { (*self.get().ctx.add(module::index())).cast::<Judgement>().as_ref() };
+        known.is_some_and(|judgement| judgement.peer.get() == self.peer())
     }
 
     /// What is known about the main request. nginx forgets it in an internal
@@ -161,11 +236,11 @@ impl<'r> Request<'r> {
 
     /// `$request_id`, made now if nobody asked for it before.
     pub fn id(&self) -> Id<'r> {
-        // SAFETY: the index was registered while the configuration was read; the
-        // value lives in the request's pool.
-        let value = unsafe {
-            ngx_http_get_indexed_variable(self.raw.as_ptr(), hooks::request_id_index()).as_ref()
-        };
+        let value = self.main_conf().request_id.and_then(|index| {
+            // SAFETY: the index was registered while the configuration of the
+            // request was read; the value lives in the request's pool.
+            unsafe { ngx_http_get_indexed_variable(self.raw.as_ptr(), index).as_ref() }
+        });
         Id(value.filter(|value| value.not_found() == 0).map_or(b"-", |value| value.as_bytes()))
     }
 
@@ -183,38 +258,5 @@ pub struct Id<'r>(&'r [u8]);
 impl fmt::Display for Id<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(std::str::from_utf8(self.0).unwrap_or("-"))
-    }
-}
-
-/// The header lines of a request, repeated ones repeated.
-///
-/// Lines with hash 0 are shown too. nginx's modules use that value for "removed",
-/// but a client can choose a name whose hash comes out as 0 and would so hide a
-/// line from the rules that the upstream still receives.
-#[derive(Debug, Clone, Copy)]
-pub struct Headers<'r>(&'r ngx_list_part_t);
-
-impl policy::request::Headers for Headers<'_> {
-    fn visit(&self, visitor: &mut Visitor<'_>) {
-        let mut part = Some(self.0);
-        while let Some(lines) = part {
-            // SAFETY: a list's part has `nelts` elements of the list's type, and
-            // their strings live as long as the request.
-            let found = unsafe {
-                let elements = lines.elts.cast::<ngx_table_elt_t>();
-                let elements = match lines.nelts {
-                    0 => &[],
-                    count => std::slice::from_raw_parts(elements, count),
-                };
-                elements.iter().map(|line| (bytes(&line.key), bytes(&line.value)))
-            };
-            for (name, value) in found {
-                if visitor(name, value).is_break() {
-                    return;
-                }
-            }
-            // SAFETY: the list of parts ends in null.
-            part = unsafe { lines.next.as_ref() };
-        }
     }
 }
