@@ -23,7 +23,26 @@ pub async fn open(config: &Config) -> Result<Sqlite, Failure> {
         create(path)?;
         Mode::ReadWrite { now_ms: u64::try_from(now_ms()).unwrap_or_default() }
     };
+    check(path, !config.ro_mode)?;
     Sqlite::open(path, mode).await.map_err(|source| in_database(config, source))
+}
+
+/// SQLite says "cannot open" to everything; the system says why.
+fn check(path: &Path, writes: bool) -> Result<(), Failure> {
+    if path.is_dir() {
+        return Err(Failure::Setup(format!(
+            "database: {:?} is a directory; name a file in it",
+            path.display().to_string()
+        )));
+    }
+    match std::fs::OpenOptions::new().read(true).write(writes).open(path) {
+        Err(source) if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            let what = "the database cannot be opened; give this user the right to it";
+            Err(Failure::Io { what, source })
+        }
+        // A file that is missing in read-only mode is for SQLite to name.
+        _ => Ok(()),
+    }
 }
 
 /// SQLite itself would create the file with the rights of the umask.
@@ -58,6 +77,12 @@ pub async fn run(config: &Config, command: Command) -> Result<(), Failure> {
         return Err(Failure::Refused(reason.to_owned()));
     }
     let store = open(config).await?;
+    let outcome = on_store(config, &store, command).await;
+    store.close().await;
+    outcome
+}
+
+async fn on_store(config: &Config, store: &dyn Store, command: Command) -> Result<(), Failure> {
     let failed = |why| in_database(config, why);
     match command {
         Command::Key { command: KeyCommand::Create { name, scope } } => {

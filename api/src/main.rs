@@ -10,6 +10,7 @@ mod command;
 mod config;
 mod http;
 mod key;
+mod listen;
 mod serve;
 mod service;
 mod store;
@@ -59,6 +60,8 @@ impl Failure {
                 std::io::ErrorKind::PermissionDenied => NO_PERMISSION,
                 _ => FAILURE,
             },
+            Self::Store { source: StoreError::NoPermission(_), .. } => NO_PERMISSION,
+            Self::Store { source: StoreError::NoDatabase(_), .. } => CONFIG,
             Self::Store { .. } => UNAVAILABLE,
             Self::Refused(_) => FAILURE,
         }

@@ -1,6 +1,5 @@
 //! The daemon: listeners, signals, background work, and an end within five seconds.
 
-use std::future::IntoFuture as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,11 +17,14 @@ use crate::Failure;
 use crate::command;
 use crate::config::{Config, ConfigError};
 use crate::http::{self, App, Live};
+use crate::listen;
 use crate::service::{Service, now_ms};
 use crate::store::Store;
 
 /// How long requests may go on after the end was asked for.
-const DRAIN: Duration = Duration::from_secs(5);
+const DRAIN: Duration = Duration::from_secs(4);
+/// How long closing the database may take after that.
+const CLOSE: Duration = Duration::from_millis(800);
 /// How often old entries of the action log are forgotten.
 const FORGET_INTERVAL: Duration = Duration::from_secs(3_600);
 /// How often gauges are set and histograms tidied.
@@ -55,9 +57,10 @@ pub async fn run(
     if let Some(path) = std::env::var_os("NWAF_API_BOOTSTRAP_KEY_FILE") {
         command::bootstrap(&config, &*store, Path::new(&path)).await?;
     }
-    let listener = listen("listen", config.listen).await?;
+    listen::raise_descriptor_limit();
+    let listener = bind("listen", config.listen).await?;
     let metrics_listener = match config.metrics_listen {
-        Some(address) => Some(listen("metrics_listen", address).await?),
+        Some(address) => Some(bind("metrics_listen", address).await?),
         None => None,
     };
     let metrics = PrometheusBuilder::new()
@@ -84,14 +87,8 @@ pub async fn run(
     tasks.spawn(watch_metrics(Arc::clone(&app), metrics_handle.clone()));
     if let Some(listener) = metrics_listener {
         tracing::info!("metrics are served on {}", local(&listener, config.listen));
-        let router = Router::new()
-            .route("/metrics", get(async move || metrics_handle.render()))
-            .into_make_service();
-        tasks.spawn(async move {
-            if let Err(why) = axum::serve(listener, router).await {
-                tracing::error!(error = %why, "metrics are not served any more");
-            }
-        });
+        let router = Router::new().route("/metrics", get(async move || metrics_handle.render()));
+        tasks.spawn(listen::serve(listener, router, stopped.clone()));
     }
     match service.current().await {
         Ok(current) => tracing::info!(
@@ -105,20 +102,19 @@ pub async fn run(
     }
     tracing::info!("listening on {}", local(&listener, config.listen));
 
-    let router = http::router(Arc::clone(&app)).into_make_service_with_connect_info::<SocketAddr>();
-    let mut graceful = stopped.clone();
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
-        let _ = graceful.wait_for(|stop| *stop).await;
-    });
-    let server = tokio::spawn(server.into_future());
+    let router = http::router(Arc::clone(&app));
+    let server = tokio::spawn(listen::serve(listener, router, stopped.clone()));
     wait_for_end(config, reload, &app, &retention).await?;
     // Long polls answer at once; what still runs after the drain is cut.
     let _ = stop.send(true);
     match tokio::time::timeout(DRAIN, server).await {
-        Ok(_) => tracing::info!("ended"),
+        Ok(_) => tracing::info!("every request is answered"),
         Err(_) => tracing::warn!("ended with requests unanswered after {} s", DRAIN.as_secs()),
     }
     tasks.shutdown().await;
+    if tokio::time::timeout(CLOSE, service.store().close()).await.is_err() {
+        tracing::warn!("the database was not closed in time; the next start tidies it");
+    }
     Ok(())
 }
 
@@ -175,7 +171,7 @@ fn live(config: &Config) -> Live {
     Live { read_only: config.ro_mode, body_limit: config.body_limit }
 }
 
-async fn listen(place: &'static str, address: SocketAddr) -> Result<TcpListener, Failure> {
+async fn bind(place: &'static str, address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|source| Failure::Listen { place, address, source })
 }
 

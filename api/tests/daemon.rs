@@ -134,6 +134,20 @@ fn configuration_and_exit_codes() {
     let nowhere = nowhere.env("NWAF_API_DATABASE", "sqlite:///nowhere/at/all.db").output().unwrap();
     assert_eq!(nowhere.status.code(), Some(78), "{}", text(&nowhere.stderr));
 
+    // A file that is no database, or a directory, is a matter of the configuration.
+    std::fs::write(place.join("garbage.db"), "no database, and long enough to see it".repeat(100))
+        .unwrap();
+    for (name, part) in [("garbage.db", "restore it from a backup"), (".", "is a directory")] {
+        let url = format!("sqlite://{}/{name}", place.display());
+        for arguments in [&[][..], &["key", "list"]] {
+            let output =
+                nwaf_api(place, arguments).env("NWAF_API_DATABASE", &url).output().unwrap();
+            let text = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(78), "{name}: {text}");
+            assert!(text.contains(part), "{text}");
+        }
+    }
+
     std::fs::write(place.join("short.key"), "too short\n").unwrap();
     let mut short = nwaf_api(place, &[]);
     let short = short.env("NWAF_API_BOOTSTRAP_KEY_FILE", "short.key").output().unwrap();
@@ -248,4 +262,6 @@ fn signals() {
     });
     assert_eq!(status, "204");
     assert_eq!(daemon.end(Duration::from_secs(5)), Some(0));
+    // A clean end leaves one file, which can be copied as it is.
+    assert!(place.join("s.db").exists() && !place.join("s.db-wal").exists());
 }

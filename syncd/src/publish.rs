@@ -13,7 +13,7 @@ use policy::Policy;
 use tracing::{info, warn};
 use wire::v2::{Bundle, Revision};
 
-use crate::refuse::{self, Refusal, Running};
+use crate::refuse::{self, Refusal, Running, Terms};
 use crate::store::Store;
 
 /// What was published.
@@ -40,29 +40,28 @@ pub enum PublishError {
 
 /// Checks a bundle against what runs, compiles it and puts it in force. Blocks.
 ///
-/// `ordered` says whether its revision can be compared with the running one;
-/// `overridden` that an operator wants it however drastic it is.
-///
 /// # Errors
 /// See [`PublishError`].
 pub fn publish(
     store: &Store,
     bundle: &Bundle,
     running: Option<&Running>,
-    ordered: bool,
-    overridden: bool,
+    terms: Terms,
 ) -> Result<Published, PublishError> {
-    if ordered && let Some(running) = running {
-        refuse::order(bundle.revision, running.revision)?;
+    if terms.ordered
+        && let Some(running) = running
+    {
+        // An operator may go back to a history, but not back within one.
+        if !(terms.forced && bundle.revision.session < running.revision.session) {
+            refuse::order(bundle.revision, running.revision)?;
+        }
         let same = running.digest.as_ref().is_none_or(|digest| *digest == bundle.digest);
         if bundle.revision == running.revision && !same {
             return Err(Refusal::Conflict(bundle.revision).into());
         }
     }
     let policy = bundle.to_policy().map_err(Refusal::from)?;
-    if !overridden {
-        refuse::guard(bundle, &policy, running)?;
-    }
+    refuse::guard(bundle, &policy, running, terms)?;
     let at = SystemTime::now();
     let bytes = compile(&policy, bundle.revision, at).map_err(Refusal::from)?;
     // In this order: what is kept is then never older than what is in force,
@@ -75,7 +74,9 @@ pub fn publish(
 /// Puts the last known good in force, or leaves it in force. Blocks.
 ///
 /// In this order: the snapshot in force; the kept bundle, compiled again; the
-/// snapshot before. `None` where none of them can be used.
+/// snapshot before. A kept bundle that is newer than the snapshot goes first: it
+/// was accepted, and the process ended before its snapshot was in place. `None`
+/// where none of them can be used.
 pub fn start(store: &Store) -> Option<Published> {
     let trust = Trust { owner: rustix::process::geteuid().as_raw() };
     let kept = kept(store);
@@ -83,8 +84,20 @@ pub fn start(store: &Store) -> Option<Published> {
     let damaged = match Snapshot::open(&current, trust) {
         Ok(snapshot) => {
             let published = adopted(&snapshot, kept.as_ref(), &current);
-            info!(revision = %published.running.revision, "the snapshot in force is good");
-            return Some(published);
+            let revision = published.running.revision;
+            info!(%revision, "the snapshot in force is good");
+            let newer = kept.as_ref().filter(|(bundle, _)| bundle.revision > revision);
+            let Some((bundle, policy)) = newer else { return Some(published) };
+            return Some(match recompiled(store, bundle, policy, false) {
+                Ok(finished) => {
+                    info!(revision = %bundle.revision, "published the kept bundle, which is newer");
+                    finished
+                }
+                Err(why) => {
+                    warn!(error = %why, "the kept bundle is newer, but cannot be published");
+                    published
+                }
+            });
         }
         Err(SnapshotError::Io(why)) if why.kind() == io::ErrorKind::NotFound => {
             info!(dir = %store.dir().display(), "no snapshot is in force");

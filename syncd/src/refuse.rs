@@ -6,8 +6,8 @@
 use policy::{Danger, Policy};
 use wire::v2::{Bundle, BundleContent, BundleError, Revision};
 
-/// A policy must have had so many entries and rules before losing them can be
-/// called an accident.
+/// Within one session a policy must have had so many elements before losing them
+/// can be called an accident: its API asked for force where it was one.
 pub const GUARDED_FROM: u64 = 10;
 /// One change may leave a tenth; less needs `force`.
 pub const LOSS_FACTOR: u64 = 10;
@@ -19,10 +19,47 @@ pub struct Running {
     pub revision: Revision,
     /// Digest of its content, where the bundle is at hand.
     pub digest: Option<String>,
-    /// Entries of the block list and rules; see [`size`].
+    /// Its elements; see [`size`].
     pub size: u64,
     /// The danger somebody has accepted already.
     pub danger: Option<Danger>,
+}
+
+/// On which terms a bundle is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// Its revision can be compared with the running one; v1 has no order.
+    pub ordered: bool,
+    /// An operator of this node wants it however drastic it is.
+    pub forced: bool,
+    /// It was refused before and has been the same for long enough to be meant.
+    pub settled: bool,
+}
+
+/// What an operator can do who wants a drastic bundle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// The API made the change in the history that runs.
+    Write,
+    /// The API began another history.
+    Session,
+    /// The API cannot carry force.
+    Node,
+}
+
+impl std::fmt::Display for Remedy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Write => {
+                "undo the change, repeat it with \"force\": true, or send USR2 to this nwaf-syncd"
+            }
+            Self::Session => {
+                "it is another history than the one that runs: if it is the right one, run \
+                 \"nwaf-api session renew\" there or send USR2 to this nwaf-syncd"
+            }
+            Self::Node => "v1 cannot carry force: undo the change, or send USR2 to this nwaf-syncd",
+        })
+    }
 }
 
 /// Why a bundle is refused.
@@ -42,7 +79,8 @@ pub enum Refusal {
     /// An older session.
     #[error(
         "revision {found} is of an older session than {running}, which runs; the endpoint was \
-         replaced and should be taken out of service"
+         replaced and should be taken out of service; if it is the right one, run \"nwaf-api \
+         session renew\" there or send USR2 to this nwaf-syncd"
     )]
     OlderSession {
         /// What came.
@@ -60,22 +98,22 @@ pub enum Refusal {
     #[error("{0}")]
     Bundle(#[from] BundleError),
     /// It would block everybody.
-    #[error(
-        "{0}, and nobody asked for that by force; undo the change, or repeat it with \"force\": true"
-    )]
-    Danger(Danger),
+    #[error("{0}, and nobody asked for that by force; {1}")]
+    Danger(Danger, Remedy),
     /// It would drop nearly everything.
     #[error(
-        "{after} of {before} list entries and rules would be left after {changes} change(s), and \
-         nobody asked for that by force; undo the change, or repeat it with \"force\": true"
+        "{after} of {before} settings, list entries and rules would be left after {changes} \
+         change(s), and nobody asked for that by force; {remedy}"
     )]
     Loss {
-        /// Entries and rules that run.
+        /// Elements that run.
         before: u64,
-        /// Entries and rules that would.
+        /// Elements that would.
         after: u64,
         /// Changes between the two, 1 where that cannot be known.
         changes: u64,
+        /// What helps.
+        remedy: Remedy,
     },
     /// There is no snapshot of it.
     #[error("it cannot be compiled: {0}")]
@@ -91,7 +129,7 @@ impl Refusal {
             Self::Conflict(_) => "conflict",
             Self::Bundle(_) if self.is_damage() => "damaged",
             Self::Bundle(_) => "invalid",
-            Self::Danger(_) => "danger",
+            Self::Danger(..) => "danger",
             Self::Loss { .. } => "loss",
             Self::Compile(_) => "compile",
         }
@@ -103,9 +141,11 @@ impl Refusal {
     }
 }
 
-/// Entries of the block list and rules of a content.
+/// Entries of the block list, rules, and elements of the settings' lists.
 pub fn size(content: &BundleContent) -> u64 {
-    (content.block_list.len() + content.rules.len()) as u64
+    let elements = |list: &String| list.split(',').filter(|e| !e.trim().is_empty()).count().max(1);
+    let settings: usize = content.settings.values().map(elements).sum();
+    (content.block_list.len() + content.rules.len() + settings) as u64
 }
 
 /// Checks that `found` does not go back behind what runs. A newer session may
@@ -129,26 +169,44 @@ pub fn order(found: Revision, running: Revision) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// [`Refusal::Danger`], [`Refusal::Loss`].
-pub fn guard(bundle: &Bundle, policy: &Policy, running: Option<&Running>) -> Result<(), Refusal> {
-    if is_forced(bundle, running.map(|running| running.revision)) {
+pub fn guard(
+    bundle: &Bundle,
+    policy: &Policy,
+    running: Option<&Running>,
+    terms: Terms,
+) -> Result<(), Refusal> {
+    if terms.forced || is_forced(bundle, running.map(|running| running.revision)) {
         return Ok(());
     }
+    let same_session =
+        running.is_none_or(|running| running.revision.session == bundle.revision.session);
+    let remedy = match (terms.ordered, same_session) {
+        (false, _) => Remedy::Node,
+        (true, true) => Remedy::Write,
+        (true, false) => Remedy::Session,
+    };
     if let Some(danger) = policy::danger(policy)
         && running.and_then(|running| running.danger) != Some(danger)
     {
-        return Err(Refusal::Danger(danger));
+        return Err(Refusal::Danger(danger, remedy));
     }
     let Some(running) = running else { return Ok(()) };
+    if terms.settled {
+        return Ok(());
+    }
     let (before, after) = (running.size, size(&bundle.content));
     // Several changes may arrive as one bundle. The API asks for force wherever
-    // one change drops so much, so each of them may have left a tenth.
-    let changes = if bundle.revision.session == running.revision.session {
-        bundle.revision.generation.saturating_sub(running.revision.generation).max(1)
+    // one change drops so much, so each of them may have left a tenth. Another
+    // session owes nothing to what runs: there even a small policy is guarded,
+    // because an API with an empty database begins just like that.
+    let (changes, least) = if same_session {
+        let changes = bundle.revision.generation.saturating_sub(running.revision.generation).max(1);
+        (changes, least(before, changes))
     } else {
-        1
+        (1, before.div_ceil(LOSS_FACTOR))
     };
-    if after < least(before, changes) {
-        return Err(Refusal::Loss { before, after, changes });
+    if after < least {
+        return Err(Refusal::Loss { before, after, changes, remedy });
     }
     Ok(())
 }
@@ -192,8 +250,58 @@ mod tests {
         Running { revision: at, digest: None, size, danger: None }
     }
 
+    const TERMS: Terms = Terms { ordered: true, forced: false, settled: false };
+
+    fn judge_on(
+        terms: Terms,
+        bundle: &Bundle,
+        running: Option<&Running>,
+    ) -> Result<(), (&'static str, String)> {
+        let policy = bundle.to_policy().unwrap();
+        guard(bundle, &policy, running, terms).map_err(|why| (why.kind(), why.to_string()))
+    }
+
     fn judge(bundle: &Bundle, running: Option<&Running>) -> Result<(), &'static str> {
-        guard(bundle, &bundle.to_policy().unwrap(), running).map_err(|why| why.kind())
+        judge_on(TERMS, bundle, running).map_err(|why| why.0)
+    }
+
+    #[test]
+    fn another_session_is_guarded_however_little_runs() {
+        let empty = |forced| bundle(revision(2, 1), forced, &[]);
+        for size in [1, 9] {
+            let small = running(revision(1, 10), size);
+            let (kind, text) = judge_on(TERMS, &empty(0), Some(&small)).unwrap_err();
+            assert_eq!(kind, "loss");
+            assert!(text.contains("session renew") && text.contains("USR2"), "{text}");
+            assert_eq!(judge(&empty(1), Some(&small)), Ok(()));
+            assert_eq!(judge_on(Terms { forced: true, ..TERMS }, &empty(0), Some(&small)), Ok(()));
+            let one = bundle(revision(2, 1), 0, &["1.1.1.1"]);
+            assert_eq!(judge(&one, Some(&small)), Ok(()));
+        }
+        assert_eq!(judge(&empty(0), Some(&running(revision(1, 10), 0))), Ok(()));
+        assert_eq!(judge(&empty(0), None), Ok(()));
+    }
+
+    #[test]
+    fn settings_count_by_the_elements_of_their_lists() {
+        let settings = [("nwaf_ip_wl", "1.1.1.1, 2.2.2.2"), ("nwaf_host_wl", "a.com")];
+        let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let content = BundleContent { settings, ..bundle(revision(1, 1), 0, &["1.1.1.1"]).content };
+        assert_eq!(size(&content), 4);
+    }
+
+    #[test]
+    fn what_v1_lost_is_meant_once_it_has_settled() {
+        let hundred = running(revision(0, 4), 100);
+        let terms = Terms { ordered: false, ..TERMS };
+        let empty = bundle(revision(0, 5), 0, &[]);
+        let (kind, text) = judge_on(terms, &empty, Some(&hundred)).unwrap_err();
+        assert_eq!(kind, "loss");
+        assert!(text.contains("USR2") && !text.contains("true"), "{text}");
+        let settled = Terms { settled: true, ..terms };
+        assert_eq!(judge_on(settled, &empty, Some(&hundred)), Ok(()));
+        let all = bundle(revision(0, 5), 0, &["0.0.0.0/0"]);
+        assert_eq!(judge_on(settled, &all, Some(&hundred)).unwrap_err().0, "danger");
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::config::{Config, ConfigError};
 use crate::key::{ApiKey, KeyError};
 use crate::metrics;
 use crate::publish::{self, PublishError, Published};
-use crate::refuse::{self, Refusal};
+use crate::refuse::{self, Refusal, Terms};
 use crate::report::{self, Reports};
 use crate::status::{EndpointStatus, LastRefusal, Shared, serve};
 use crate::store::{Store, StoreError};
@@ -30,12 +30,15 @@ use crate::store::{Store, StoreError};
 /// How long a node with nothing to publish waits for the first endpoint.
 pub const FIRST_ANSWER: Duration = Duration::from_secs(30);
 
+/// How long an operator's wish for a drastic bundle stands.
+pub const FORCE_STANDS: Duration = Duration::from_secs(60);
+
 /// What the operator wants of the running process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     /// Read configuration and key again.
     Reload,
-    /// Accept the next bundle, however drastic it is.
+    /// Accept the next bundle, however drastic it is, if it comes soon.
     Force,
     /// End.
     Stop,
@@ -101,11 +104,7 @@ pub async fn run(
         // Tests and scripts that ask for port 0 read the port here.
         info!("listening on {}", listener.local_addr().map_err(failed)?);
         let (status, stopped) = (status.clone(), stopped.clone());
-        tasks.spawn(async move {
-            if let Err(why) = serve(listener, status, stopped).await {
-                error!(error = %why, "the status listener ended");
-            }
-        });
+        tasks.spawn(serve(listener, status, stopped));
     }
     tasks.spawn(reporter.run());
     warn_plaintext(&config);
@@ -118,7 +117,7 @@ pub async fn run(
         reports,
         status,
         published: None,
-        forced: false,
+        forced: None,
         heard: false,
         greet: true,
     };
@@ -140,8 +139,8 @@ struct Driver {
     reports: Reports,
     status: Shared,
     published: Option<Published>,
-    /// The operator wants the next bundle, however drastic it is.
-    forced: bool,
+    /// Until when the operator wants the next bundle, however drastic it is.
+    forced: Option<Instant>,
     /// An endpoint has given any meaningful answer.
     heard: bool,
     /// All endpoints are to be asked at once.
@@ -172,6 +171,11 @@ impl Driver {
                 () = sleep_until(give_up), if self.published.is_none() && !self.heard => {
                     return Err(self.unavailable());
                 }
+                () = sleep_until(self.forced.unwrap_or(give_up)), if self.forced.is_some() => {
+                    warn!("no bundle came to be accepted by force, drastic ones are refused again");
+                    self.forced = None;
+                    continue;
+                }
                 collected = async {
                     if greet {
                         self.collector.everyone(&known).await
@@ -199,8 +203,10 @@ impl Driver {
         }
         self.heard |= answered;
         match collected {
-            Collected::Bundle { from, bundle, ordered } => {
-                self.apply(from, Arc::new(*bundle), ordered).await;
+            Collected::Bundle { from, bundle, ordered, settled } => {
+                let forced = self.forced.is_some_and(|until| until > Instant::now());
+                let terms = Terms { ordered, forced, settled };
+                self.apply(from, Arc::new(*bundle), terms).await;
             }
             Collected::Current { from, confirmed } => {
                 if confirmed {
@@ -237,22 +243,21 @@ impl Driver {
         }
     }
 
-    async fn apply(&mut self, from: usize, bundle: Arc<Bundle>, ordered: bool) {
+    async fn apply(&mut self, from: usize, bundle: Arc<Bundle>, terms: Terms) {
         let running = self.published.as_ref().map(|published| published.running.clone());
         if let Some(running) = &running
-            && ordered
+            && terms.ordered
             && running.revision == bundle.revision
             && running.digest.as_ref().is_none_or(|digest| *digest == bundle.digest)
         {
+            self.collector.matched(from);
             return self.confirm(from);
         }
         let start = Instant::now();
-        let (store, forced) = (Arc::clone(&self.store), self.forced);
+        let store = Arc::clone(&self.store);
         let task = {
             let (bundle, running) = (Arc::clone(&bundle), running.clone());
-            spawn_blocking(move || {
-                publish::publish(&store, &bundle, running.as_ref(), ordered, forced)
-            })
+            spawn_blocking(move || publish::publish(&store, &bundle, running.as_ref(), terms))
         };
         let result = match task.await {
             Ok(result) => result,
@@ -265,8 +270,7 @@ impl Driver {
         match result {
             Ok(published) => self.accept(from, published, running.map(|r| r.revision), start),
             Err(PublishError::Refused(why)) => {
-                let damaged = why.is_damage().then(|| why.to_string());
-                self.collector.refused(from, &bundle, damaged);
+                self.collector.refused(from, &bundle, &why);
                 self.refuse(from, bundle.revision, &why);
             }
             Err(PublishError::Disk(why)) => {
@@ -306,7 +310,7 @@ impl Driver {
             "published"
         );
         metrics::applied(took);
-        if std::mem::take(&mut self.forced) {
+        if self.forced.take().is_some() {
             warn!(%revision, "accepted by force of the operator");
         }
         self.collector.accepted();
@@ -316,6 +320,9 @@ impl Driver {
 
     /// What runs is what an endpoint has.
     fn confirm(&mut self, from: usize) {
+        if self.forced.take().is_some() {
+            warn!("what runs is what the API has, there is nothing to force");
+        }
         {
             let mut status = self.status.lock();
             status.confirmed = Some(Instant::now());
@@ -352,6 +359,7 @@ impl Driver {
         Known {
             revision: running.map(|running| running.revision),
             digest: running.and_then(|running| running.digest.clone()),
+            any_session: self.forced.is_some(),
         }
     }
 
@@ -412,8 +420,11 @@ impl Driver {
     }
 
     fn force(&mut self) {
-        warn!("the next bundle is accepted however drastic it is");
-        self.forced = true;
+        warn!(
+            seconds = FORCE_STANDS.as_secs(),
+            "the next bundle is accepted however drastic it is"
+        );
+        self.forced = Some(Instant::now() + FORCE_STANDS);
         self.collector.restart();
     }
 

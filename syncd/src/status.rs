@@ -1,26 +1,39 @@
 //! What an operator can ask this process: state as JSON, numbers for Prometheus.
 //!
 //! The driver is the only writer. Nothing secret is part of the status, and the
-//! listener can change nothing.
+//! listener can change nothing. A connection gets one answer and [`CONNECTION`] of
+//! time, and there are at most [`CONNECTIONS_MAX`]: strangers cost little.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::select;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::warn;
 use wire::v2::Revision;
 
 use crate::metrics;
 use crate::publish::Published;
+
+/// Longest time from accepting a connection to its end.
+const CONNECTION: Duration = Duration::from_secs(10);
+/// Connections at the same time; further ones wait to be accepted.
+const CONNECTIONS_MAX: usize = 64;
+/// Pause after a connection could not be accepted, mostly for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
 /// The one word for how this node does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -30,7 +43,8 @@ pub enum StateWord {
     Starting,
     /// What runs is what the API has.
     Synced,
-    /// No endpoint gives an answer, or the disk takes no snapshot; what ran goes on.
+    /// No endpoint gives an answer that is not older than what runs, or the disk
+    /// takes no snapshot; what ran goes on.
     Stale,
     /// The API has something that was refused; what ran goes on.
     Refused,
@@ -183,24 +197,40 @@ impl View {
 }
 
 /// Serves `/`, `/status` and `/metrics` until `stop` says so.
-///
-/// # Errors
-/// Where the listener breaks.
-pub async fn serve(
-    listener: TcpListener,
-    shared: Shared,
-    mut stop: watch::Receiver<bool>,
-) -> std::io::Result<()> {
+pub async fn serve(listener: TcpListener, shared: Shared, mut stop: watch::Receiver<bool>) {
     let router = Router::new()
         .route("/", get(status))
         .route("/status", get(status))
         .route("/metrics", get(numbers))
         .with_state(shared);
-    let stopped = async move {
-        // A sender that is gone means the same.
-        let _ = stop.wait_for(|stop| *stop).await;
-    };
-    axum::serve(listener, router).with_graceful_shutdown(stopped).await
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let accepted = select! {
+            // A sender that is gone means the same.
+            _ = stop.wait_for(|stop| *stop) => return,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(why) => {
+                warn!(error = %why, "the status listener takes no connection");
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let service = TowerToHyperService::new(router.clone());
+        tokio::spawn(async move {
+            let mut builder = http1::Builder::new();
+            let connection = builder
+                .keep_alive(false)
+                .timer(TokioTimer::new())
+                .serve_connection(TokioIo::new(stream), service);
+            // Whoever broke off or was too slow is not told.
+            let _ = timeout(CONNECTION, connection).await;
+            drop(place);
+        });
+    }
 }
 
 async fn status(State(shared): State<Shared>) -> Json<View> {
@@ -237,6 +267,31 @@ mod tests {
         assert_eq!(status.word(), StateWord::Stale);
         status.unauthorised = Some("401".into());
         assert_eq!(status.word(), StateWord::Unauthorised);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_connection_is_closed_and_others_are_served() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        use tokio::net::TcpStream;
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let serving = tokio::spawn(serve(listener, Shared::default(), stopped));
+        let mut silent = Vec::new();
+        for _ in 0..CONNECTIONS_MAX {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut asking = TcpStream::connect(address).await.unwrap();
+        asking.write_all(b"GET /status HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        asking.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.contains("\"starting\""), "{answer}");
+        for mut connection in silent {
+            assert_eq!(connection.read(&mut [0]).await.unwrap_or(0), 0);
+        }
+        stop.send(true).unwrap();
+        serving.await.unwrap();
     }
 
     #[test]

@@ -5,27 +5,19 @@
 //! as a form, so a body that begins with `{` is JSON whatever its label says.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use axum::body::{Body, HttpBody as _};
 use axum::extract::{ConnectInfo, FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use wire::v1::{Fields, Malformed};
 use zeroize::Zeroizing;
 
 use super::App;
+use super::body::{self, READ_BODY_MAX};
 use super::error::ApiError;
 use crate::key::{self, Scope};
 use crate::service::Actor;
-
-/// Largest body of a call that only reads, in bytes: a key and two words.
-pub const READ_BODY_MAX: usize = 64 << 10;
-/// Bytes beyond the limit that are read to be polite, and thrown away.
-const DISCARDED_MAX: usize = 64 << 20;
-/// How long a body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A request of the vendor's dialect.
 pub struct Call {
@@ -34,6 +26,8 @@ pub struct Call {
     pub fields: Fields,
     key: Option<Zeroizing<String>>,
     client: IpAddr,
+    /// What the body took of the room for large ones; given back with the call.
+    _room: Option<tokio::sync::OwnedSemaphorePermit>,
 }
 
 /// A request for a read: the same, with a small body.
@@ -43,7 +37,8 @@ impl FromRequest<Arc<App>> for Call {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
-        Self::read(request, app, app.live().body_limit).await
+        // Large bodies belong to writes, and writes to admins.
+        Self::read(request, app, app.live().body_limit, Some(&[])).await
     }
 }
 
@@ -51,27 +46,50 @@ impl FromRequest<Arc<App>> for ReadCall {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
-        let call = Call::read(request, app, READ_BODY_MAX).await?;
+        let call = Call::read(request, app, READ_BODY_MAX, None).await?;
         call.fields.expect_no_operation()?;
         Ok(Self(call))
     }
 }
 
 impl Call {
-    async fn read(request: Request, app: &Arc<App>, limit: usize) -> Result<Self, ApiError> {
+    /// Takes a request apart. With `scopes`, a key that stands before the body is
+    /// judged before the body is read.
+    async fn read(
+        request: Request,
+        app: &Arc<App>,
+        limit: usize,
+        scopes: Option<&'static [Scope]>,
+    ) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let body = read_body(&parts.headers, body, limit).await?;
-        let mut fields = fields_of_body(&parts.headers, &body)?;
+        let client = client_address(parts.extensions.get());
         let query = parts.uri.query().unwrap_or_default();
+        let bearer = bearer(&parts.headers)?;
+        let early = bearer.map(|key| Zeroizing::new(key.to_owned())).or_else(|| {
+            form_urlencoded::parse(query.as_bytes())
+                .find(|(name, _)| matches!(&**name, "key" | "token"))
+                .map(|(_, key)| Zeroizing::new(key.into_owned()))
+        });
+        if let (Some(key), Some(scopes)) = (&early, scopes)
+            && let Err(why) = authorize(app, Some(key), client, scopes).await
+        {
+            // A client that asked before sending has sent nothing yet.
+            if !parts.headers.contains_key(header::EXPECT) {
+                body::discard(body).await;
+            }
+            return Err(why);
+        }
+        let room = early.is_none().then_some(&app.room);
+        let (body, room) = body::read(&parts.headers, body, limit, room).await?;
+        let mut fields = fields_of_body(&parts.headers, &body)?;
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             fields.add_pair(&name, &value)?;
         }
-        if let Some(key) = bearer(&parts.headers)? {
+        if let Some(key) = bearer {
             fields.add_pair("key", key)?;
         }
         let key = fields.key.take().map(Zeroizing::new);
-        let client = client_address(parts.extensions.get());
-        Ok(Self { app: Arc::clone(app), fields, key, client })
+        Ok(Self { app: Arc::clone(app), fields, key, client, _room: room })
     }
 
     /// Lets a key in whose scope is one of `scopes`; admins always.
@@ -133,49 +151,6 @@ pub fn client_address(connection: Option<&ConnectInfo<SocketAddr>>) -> IpAddr {
     let address =
         connection.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |ConnectInfo(address)| address.ip());
     policy::address::canonical(address)
-}
-
-/// The whole body, at most `limit` bytes.
-///
-/// # Errors
-/// It is larger, breaks off or takes too long.
-pub async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<Vec<u8>, ApiError> {
-    let announced = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok())
-        .unwrap_or(0);
-    if announced > limit && headers.contains_key(header::EXPECT) {
-        // The client asked before sending.
-        return Err(ApiError::BodyTooLarge(limit));
-    }
-    tokio::time::timeout(BODY_TIMEOUT, collect(body, announced.min(limit), limit))
-        .await
-        .unwrap_or(Err(ApiError::BodyIncomplete))
-}
-
-/// Reads on beyond the limit without keeping anything: a client that is cut off
-/// while it sends sees a broken connection instead of the answer.
-async fn collect(mut body: Body, announced: usize, limit: usize) -> Result<Vec<u8>, ApiError> {
-    let mut bytes = Vec::with_capacity(announced.min(READ_BODY_MAX));
-    let mut total = 0usize;
-    loop {
-        let frame = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
-        let data = match frame {
-            None if total > limit => return Err(ApiError::BodyTooLarge(limit)),
-            None => return Ok(bytes),
-            Some(Err(_)) => return Err(ApiError::BodyIncomplete),
-            Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
-        };
-        total = total.saturating_add(data.len());
-        if total <= limit {
-            bytes.extend_from_slice(&data);
-        } else {
-            bytes = Vec::new();
-            if total - limit > DISCARDED_MAX {
-                return Err(ApiError::BodyTooLarge(limit));
-            }
-        }
-    }
 }
 
 fn fields_of_body(headers: &HeaderMap, body: &[u8]) -> Result<Fields, ApiError> {

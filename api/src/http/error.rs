@@ -36,6 +36,9 @@ pub enum ApiError {
     /// The body is too large.
     #[error("the body has more than {0} bytes")]
     BodyTooLarge(usize),
+    /// Too many large bodies without a key in front are under way.
+    #[error("the server is busy with large requests")]
+    Overloaded,
     /// No key is given.
     #[error("no key is given")]
     NoKey,
@@ -91,6 +94,7 @@ impl ApiError {
             Self::ContentType(_) => (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_content_type"),
             Self::BodyIncomplete => (S::REQUEST_TIMEOUT, "body_incomplete"),
             Self::BodyTooLarge(_) => (S::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded"),
             Self::NoKey => (S::UNAUTHORIZED, "missing_key"),
             Self::UnknownKey => (S::UNAUTHORIZED, "unknown_key"),
             Self::TooManyFailures { .. } => (S::TOO_MANY_REQUESTS, "too_many_failures"),
@@ -110,9 +114,10 @@ impl ApiError {
                     StoreError::Conflict { .. } | StoreError::Busy(_) => {
                         (S::SERVICE_UNAVAILABLE, "store_busy")
                     }
-                    StoreError::Schema(_) | StoreError::Unavailable(_) => {
-                        (S::SERVICE_UNAVAILABLE, "store_unavailable")
-                    }
+                    StoreError::Schema(_)
+                    | StoreError::NoDatabase(_)
+                    | StoreError::NoPermission(_)
+                    | StoreError::Unavailable(_) => (S::SERVICE_UNAVAILABLE, "store_unavailable"),
                 },
             },
         }
@@ -146,7 +151,7 @@ impl ApiError {
         match (self, self.kind().1) {
             (Self::TooManyFailures { retry_seconds }, _) => Some(*retry_seconds),
             (_, "read_only") => Some(RETRY_READ_ONLY_SECONDS),
-            (_, "store_busy" | "store_unavailable") => Some(RETRY_SOON_SECONDS),
+            (_, "store_busy" | "store_unavailable" | "overloaded") => Some(RETRY_SOON_SECONDS),
             _ => None,
         }
     }
@@ -170,6 +175,10 @@ impl ApiError {
             Self::BodyIncomplete => "send the whole body at once".to_owned(),
             Self::BodyTooLarge(_) => {
                 "send less, or raise body_limit in the server's configuration".to_owned()
+            }
+            Self::Overloaded => {
+                "try again; a request with \"Authorization: Bearer KEY\" is not kept waiting"
+                    .to_owned()
             }
             Self::NoKey => {
                 "give key (or token) in the body or query, or \"Authorization: Bearer KEY\""

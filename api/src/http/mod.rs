@@ -5,6 +5,7 @@
 //! `/nw/agent/` and `/nw/agent/public/`.
 
 mod answer;
+mod body;
 mod call;
 mod error;
 mod frame;
@@ -26,6 +27,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use answer::rfc3339;
+use body::Room;
 use error::ApiError;
 pub use frame::describe_metrics;
 #[cfg(test)]
@@ -51,13 +53,16 @@ pub struct App {
     pub limiter: Limiter,
     /// Turns true when the process shall end; long polls answer then.
     pub stop: watch::Receiver<bool>,
+    /// Room for large bodies of clients that have not shown a key yet.
+    room: Room,
     live: RwLock<Live>,
 }
 
 impl App {
     /// An app that serves `service` until `stop` turns true.
     pub fn new(service: Arc<Service>, live: Live, stop: watch::Receiver<bool>) -> Self {
-        Self { service, limiter: Limiter::default(), stop, live: RwLock::new(live) }
+        let room = Room::new(live.body_limit);
+        Self { service, limiter: Limiter::default(), stop, room, live: RwLock::new(live) }
     }
 
     /// The values in force.
@@ -67,6 +72,7 @@ impl App {
 
     /// Puts other values in force.
     pub fn set_live(&self, live: Live) {
+        self.room.grow(live.body_limit);
         *self.live.write().unwrap_or_else(std::sync::PoisonError::into_inner) = live;
     }
 }

@@ -21,6 +21,8 @@ pub struct ReadRequest {
     extended: Option<String>,
     /// Only `json`.
     format: Option<String>,
+    /// `get_event_log`: only entries with an id below this one.
+    before: Option<u64>,
 }
 
 /// A write of settings: exactly one of `set` and `del`.
@@ -29,7 +31,7 @@ pub struct ReadRequest {
 pub struct SettingsRequest {
     /// The key; `token` is the same field.
     key: Option<String>,
-    /// Take a policy that blocks everybody.
+    /// Take a policy that blocks everybody; needed only where none is in force yet.
     force: Option<bool>,
     /// Settings by name, each a text; `active` (default true) says whether they act.
     #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]

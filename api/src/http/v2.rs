@@ -15,16 +15,19 @@ use wire::v2::{AgentReport, Bundle, ErrorBody, Revision, WAIT_SECONDS_MAX};
 
 use super::App;
 use super::answer;
-use super::call::{self, READ_BODY_MAX, ReadCall};
+use super::body::{self, READ_BODY_MAX};
+use super::call::{self, ReadCall};
 use super::error::ApiError;
 use super::openapi::ReadRequest;
 use super::read::{HISTORY_READERS, POLICY_READERS};
 use crate::key::Scope;
-use crate::service::{Current, now_ms};
+use crate::service::{Current, Known, now_ms};
 use crate::store::{AgentRow, Part};
 
 /// Longest name of a node, in characters.
 const NODE_CHARS_MAX: usize = 128;
+/// Hexadecimal digits of a digest.
+const DIGEST_CHARS: usize = 64;
 /// Longest reason of a report, in characters.
 const REASON_CHARS_MAX: usize = 1_024;
 
@@ -33,6 +36,8 @@ const REASON_CHARS_MAX: usize = 1_024;
     get, path = "/bundle", tag = "v2", security(("bearer" = [])),
     params(("session" = Option<u64>, Query, description = "Session of the bundle the client has"),
            ("generation" = Option<u64>, Query, description = "Its generation"),
+           ("digest" = Option<String>, Query,
+            description = "Its digest; the same revision with another one is another bundle"),
            ("wait" = Option<u64>, Query,
             description = "Seconds to wait for another one, at most 60; longer is cut")),
     responses((status = 200, description = "Another bundle than the client has", body = Bundle),
@@ -48,15 +53,19 @@ pub async fn bundle(State(app): State<Arc<App>>, request: Request) -> Result<Res
         (header, query) => header.or(query),
     };
     call::authorize(&app, key, client, POLICY_READERS).await?;
-    let current = match query.known {
+    let current = match &query.known {
         None => app.service.current().await?,
         Some(known) => {
             let _waiting = LongPoll::begin();
             match app.service.changed(known, query.wait, app.stop.clone()).await? {
-                Some(current) => current,
+                Some(current) => {
+                    // The key may have been revoked while the request waited.
+                    call::authorize(&app, key, client, POLICY_READERS).await?;
+                    current
+                }
                 None => {
                     let response = StatusCode::NO_CONTENT.into_response();
-                    return Ok(answer::at_revision(response, known));
+                    return Ok(answer::at_revision(response, known.revision));
                 }
             }
         }
@@ -80,13 +89,13 @@ async fn bundle_json(current: Arc<Current>) -> Result<Bytes, ApiError> {
 
 struct BundleQuery {
     key: Option<String>,
-    known: Option<Revision>,
+    known: Option<Known>,
     wait: Duration,
 }
 
 impl BundleQuery {
     fn parse(query: &str) -> Result<Self, ApiError> {
-        const NAMES: [&str; 5] = ["key", "token", "session", "generation", "wait"];
+        const NAMES: [&str; 6] = ["key", "token", "session", "generation", "digest", "wait"];
         let mut given: HashMap<&'static str, String> = HashMap::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let Some(known) = NAMES.into_iter().find(|known| *known == name) else {
@@ -98,13 +107,22 @@ impl BundleQuery {
                 return Err(field(known, "", "the field is given twice", "give it once"));
             }
         }
+        let digest = given.remove("digest");
+        if let Some(digest) = &digest
+            && (digest.len() != DIGEST_CHARS || !digest.bytes().all(|b| b.is_ascii_hexdigit()))
+        {
+            let remedy = "give the digest of the bundle the node has, or leave it out";
+            return Err(field("digest", digest, "not 64 hexadecimal digits", remedy));
+        }
         let number = |name: &str| {
             let Some(text) = given.get(name) else { return Ok(None) };
             let parsed = text.parse::<u64>().map(Some);
             parsed.map_err(|_| field(name, text, "not a whole number", "write digits only"))
         };
         let known = match (number("session")?, number("generation")?) {
-            (Some(session), Some(generation)) => Some(Revision { session, generation }),
+            (Some(session), Some(generation)) => {
+                Some(Known { revision: Revision { session, generation }, digest })
+            }
             (None, None) => None,
             (session, _) => {
                 let missing = if session.is_none() { "session" } else { "generation" };
@@ -146,20 +164,36 @@ impl Drop for LongPoll {
 pub async fn report(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let client = call::client_address(request.extensions().get());
     let (parts, body) = request.into_parts();
-    let body = call::read_body(&parts.headers, body, READ_BODY_MAX).await?;
     call::authorize(&app, call::bearer(&parts.headers)?, client, &[Scope::Node]).await?;
+    let (body, _) = body::read(&parts.headers, body, READ_BODY_MAX, None).await?;
     if app.live().read_only {
         return Err(ApiError::ReadOnly);
     }
     let report: AgentReport = wire::v1::parse_body(&body)?;
-    if report.node.is_empty() || report.node.chars().count() > NODE_CHARS_MAX {
-        let reason = format!("a name of a node has 1-{NODE_CHARS_MAX} characters");
+    if report.node.is_empty()
+        || report.node.chars().count() > NODE_CHARS_MAX
+        || report.node.chars().any(char::is_control)
+    {
+        let reason = format!(
+            "a name of a node has 1-{NODE_CHARS_MAX} characters, none of them a control character"
+        );
         return Err(field("node", &report.node, &reason, "give the host's name"));
     }
     let reason = report.reason.as_deref().unwrap_or_default();
     if reason.chars().count() > REASON_CHARS_MAX {
         let why = format!("a reason has at most {REASON_CHARS_MAX} characters");
         return Err(field("reason", reason, &why, "shorten it"));
+    }
+    if reason.chars().any(char::is_control) {
+        let why = "a reason is one line without control characters";
+        return Err(field("reason", reason, why, "replace them by spaces"));
+    }
+    let Revision { session, generation } = report.revision;
+    for (name, number) in [("revision.session", session), ("revision.generation", generation)] {
+        if i64::try_from(number).is_err() {
+            let why = format!("a number is at most {}", i64::MAX);
+            return Err(field(name, &number.to_string(), &why, "give the bundle's revision"));
+        }
     }
     let agent = AgentRow { report, address: client.to_string(), at_ms: now_ms() };
     app.service.store().put_agent(agent).await?;

@@ -72,14 +72,21 @@ pub(super) fn compute(
     if draft.changes.is_empty() {
         return Ok(Computed { id, outcome: None });
     }
-    if !force && let Some(danger) = danger(&draft.policy.policy) {
+    // Who asked for the danger that is in force need not ask again for each change.
+    let new_danger = danger(&draft.policy.policy)
+        .filter(|danger| policy::danger(&base.meaning.policy) != Some(*danger));
+    if !force && let Some(danger) = new_danger {
         return Err(ServiceError::NeedsForce(danger));
     }
     // A node refuses to lose nearly everything at once unless it was meant; what an
-    // operator removes by a call was meant.
-    draft.forced = force
+    // operator removes by a call was meant. Force that was not needed marks nothing,
+    // so that a script that always sends it does not disarm the nodes; but the first
+    // one in a history says that nodes shall follow this history.
+    draft.forced = new_danger.is_some()
+        || (force && base.forced_at == 0)
         || removes_most(base.state.acting_entries(), draft.state.acting_entries())
-        || removes_most(base.state.acting_rules(), draft.state.acting_rules());
+        || removes_most(base.state.acting_rules(), draft.state.acting_rules())
+        || removes_most(base.state.acting_elements(), draft.state.acting_elements());
     Ok(Computed { id, outcome: Some(draft) })
 }
 
@@ -320,11 +327,14 @@ fn rules(draft: &mut Outcome, write: &RuleWrite) -> Result<u64, ServiceError> {
     if old.as_deref() == text.as_ref() {
         return Ok(id);
     }
+    let operation = if matches!(write, RuleWrite::Add(_)) { "add" } else { "upd" };
+    // What is wrong with the rule as a whole is wrong with the operation.
+    let named = |why: Invalid| if why.field == "rule" { why.in_field(operation) } else { why };
     let parsed = text
         .as_ref()
         .map(|text| Rule::parse(id, text))
         .transpose()
-        .map_err(ServiceError::Invalid)?;
+        .map_err(|refused| ServiceError::Invalid(refused.into_iter().map(named).collect()))?;
     let logged = |rule: Option<&RuleText>| {
         rule.map_or(Value::Null, |rule| json!(RuleLine::new(id, rule, None)))
     };

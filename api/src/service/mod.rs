@@ -22,6 +22,7 @@ use wire::v1::{BlockListWrite, RuleWrite, SettingsWrite};
 use wire::v2::Revision;
 
 pub use state::Current;
+pub use watch::Known;
 
 use crate::store::{Action, Commit, Store, StoreError};
 
@@ -118,15 +119,24 @@ impl Service {
 
     /// The stored policy, understood; read from the store only if it moved.
     ///
+    /// Reading it goes on to its end also if the caller stops waiting: callers that
+    /// give up before a large policy is read would begin it anew for ever.
+    ///
     /// # Errors
     /// The store does not answer or holds a row without meaning.
-    pub async fn current(&self) -> Result<Arc<Current>, ServiceError> {
+    pub async fn current(self: &Arc<Self>) -> Result<Arc<Current>, ServiceError> {
         let stored = self.store.revision().await?;
         if let Some(current) = self.current.read().await.clone()
             && current.revision == stored
         {
             return Ok(current);
         }
+        let service = Arc::clone(self);
+        tokio::spawn(async move { service.load().await }).await?
+    }
+
+    /// Reads the policy; one caller does, the others wait for the lock and find it.
+    async fn load(&self) -> Result<Arc<Current>, ServiceError> {
         let mut cached = self.current.write().await;
         // Another caller may have loaded it while this one waited for the lock.
         let stored = self.store.revision().await?;
@@ -141,6 +151,12 @@ impl Service {
         *cached = Some(Arc::clone(&current));
         self.announce(current.revision);
         Ok(current)
+    }
+
+    /// Whether a policy is in memory.
+    #[cfg(test)]
+    pub fn is_loaded(&self) -> bool {
+        self.current.try_read().is_ok_and(|current| current.is_some())
     }
 
     /// Makes a change, or refuses it as a whole. A change to what is there already
@@ -161,7 +177,7 @@ impl Service {
     }
 
     async fn write_in_turn(
-        &self,
+        self: &Arc<Self>,
         actor: Actor,
         write: Arc<Write>,
         force: bool,
@@ -183,7 +199,7 @@ impl Service {
     }
 
     async fn try_write(
-        &self,
+        self: &Arc<Self>,
         actor: &Actor,
         write: &Arc<Write>,
         force: bool,
@@ -220,12 +236,15 @@ impl Service {
         Ok(Written { revision, moved: true, id: computed.id })
     }
 
-    fn announce(&self, revision: Revision) {
+    /// Wakes who waits for another revision; whether this is one.
+    fn announce(&self, revision: Revision) -> bool {
         let moved = |known: &mut Revision| std::mem::replace(known, revision) != revision;
-        if self.revision.send_if_modified(moved) {
+        let is_other = self.revision.send_if_modified(moved);
+        if is_other {
             metrics::gauge!("nwaf_api_generation").set(revision.generation as f64);
             metrics::gauge!("nwaf_api_session").set(revision.session as f64);
         }
+        is_other
     }
 }
 

@@ -59,7 +59,7 @@ pub struct Current {
     pub state: State,
     /// What they mean.
     pub meaning: Meaning,
-    bundle: OnceLock<Arc<[u8]>>,
+    bundle: OnceLock<(String, Arc<[u8]>)>,
 }
 
 impl Current {
@@ -124,11 +124,27 @@ impl Current {
 
     /// The bundle's JSON; made once, then shared. Takes as long as the policy is large.
     pub fn bundle(&self) -> Arc<[u8]> {
-        let make = || {
+        Arc::clone(&self.sealed().1)
+    }
+
+    /// The digest of the bundle; see [`Self::bundle`].
+    ///
+    /// # Errors
+    /// The task that makes the bundle died.
+    pub async fn digest(self: &Arc<Self>) -> Result<String, tokio::task::JoinError> {
+        if let Some((digest, _)) = self.bundle.get() {
+            return Ok(digest.clone());
+        }
+        let current = Arc::clone(self);
+        tokio::task::spawn_blocking(move || current.sealed().0.clone()).await
+    }
+
+    fn sealed(&self) -> &(String, Arc<[u8]>) {
+        self.bundle.get_or_init(|| {
             let bundle = Bundle::seal(self.revision, self.forced_at, self.state.content());
-            serde_json::to_vec(&bundle).expect("plain data has a JSON form").into()
-        };
-        Arc::clone(self.bundle.get_or_init(make))
+            let json = serde_json::to_vec(&bundle).expect("plain data has a JSON form");
+            (bundle.digest, json.into())
+        })
     }
 
     /// Whether [`Self::bundle`] answers at once.
@@ -152,6 +168,13 @@ impl State {
     /// How many rules act.
     pub fn acting_rules(&self) -> usize {
         self.rules.values().filter(|rule| rule.active).count()
+    }
+
+    /// How many elements the lists of acting settings have, a setting being one at least.
+    pub fn acting_elements(&self) -> usize {
+        let acting = self.settings.values().filter(|setting| setting.active);
+        let elements = |s: &Setting| s.value.split(',').filter(|e| !e.trim().is_empty()).count();
+        acting.map(|setting| elements(setting).max(1)).sum()
     }
 
     fn content(&self) -> BundleContent {

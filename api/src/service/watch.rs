@@ -14,15 +14,24 @@ use super::{Current, Service, ServiceError};
 /// How often the store is asked whether another process wrote.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
 
+/// What a node has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Its revision.
+    pub revision: Revision,
+    /// The digest of its content, where the node tells.
+    pub digest: Option<String>,
+}
+
 impl Service {
-    /// The policy once its revision is not `known`; `None` if that does not happen
+    /// The policy once it is not the `known` one; `None` if that does not happen
     /// within `wait` or before `stop` turns true.
     ///
     /// # Errors
     /// As [`Service::current`].
     pub async fn changed(
-        &self,
-        known: Revision,
+        self: &Arc<Self>,
+        known: &Known,
         wait: Duration,
         mut stop: watch::Receiver<bool>,
     ) -> Result<Option<Arc<Current>>, ServiceError> {
@@ -32,7 +41,12 @@ impl Service {
             // Marked as seen before the store is asked: a change in between is not lost.
             revision.mark_unchanged();
             let current = self.current().await?;
-            if current.revision != known {
+            if current.revision != known.revision {
+                return Ok(Some(current));
+            }
+            if let Some(digest) = &known.digest
+                && !current.digest().await?.eq_ignore_ascii_case(digest)
+            {
                 return Ok(Some(current));
             }
             tokio::select! {
@@ -53,7 +67,14 @@ impl Service {
                 _ = stop.wait_for(|stop| *stop) => return,
             }
             match self.store.revision().await {
-                Ok(stored) => self.announce(stored),
+                Ok(stored) => {
+                    // Loaded ahead of the nodes that were woken, and although they may leave.
+                    if self.announce(stored)
+                        && let Err(why) = self.current().await
+                    {
+                        tracing::error!(error = %why, revision = %stored, "the policy cannot be served");
+                    }
+                }
                 Err(why) => {
                     tracing::debug!(error = %why, "the store was not asked for its revision")
                 }

@@ -185,6 +185,14 @@ pub enum StoreError {
     /// The schema is not the one of this program and may not be changed.
     #[error("the database cannot be brought to this version's schema")]
     Schema(#[source] sqlx::migrate::MigrateError),
+    /// The file is something else, or damaged beyond reading.
+    #[error(
+        "the file is no database or is damaged; restore it from a backup, or name another file"
+    )]
+    NoDatabase(#[source] sqlx::Error),
+    /// This user may not read or write it.
+    #[error("this user may not read and write the file and its directory; correct their rights")]
+    NoPermission(#[source] sqlx::Error),
     /// Anything else.
     #[error("the store does not answer")]
     Unavailable(#[source] sqlx::Error),
@@ -229,4 +237,7 @@ pub trait Store: Send + Sync + 'static {
     /// Begins a new session: `max(session + 1, now_ms)`. For a database that was
     /// restored and would otherwise repeat generations.
     async fn renew_session(&self, now_ms: u64) -> Result<Revision, StoreError>;
+
+    /// Puts everything where it belongs and ends; nothing works afterwards.
+    async fn close(&self);
 }

@@ -116,7 +116,7 @@ const BAD: &[(&str, &str, u16, &str, &[&str])] = &[
         "invalid_value",
         &["bl[0]", "families"],
     ),
-    ("set_dyn_bl", r#""set": {"bl": [5]}"#, 400, "invalid_field", &["set.bl[0]"]),
+    ("set_dyn_bl", r#""set": {"bl": [5]}"#, 400, "invalid_field", &["set.bl[0]: \"5\""]),
     ("set_dyn_bl", r#""set": ["1.1.1.1"]"#, 400, "invalid_field", &["set", "object"]),
     ("set_dyn_bl", r#""set": {"bl": ["0.0.0.0/0"]}"#, 422, "needs_force", &["IPv4", "force"]),
     (
@@ -131,7 +131,7 @@ const BAD: &[(&str, &str, u16, &str, &[&str])] = &[
     ("set_dyn_erl", r#""add": {"country": "USA="}"#, 422, "invalid_value", &["country"]),
     ("set_dyn_erl", r#""add": {"ip": "1.1.1.1|"}"#, 422, "invalid_value", &["ip", "missing"]),
     ("set_dyn_erl", r#""add": {"domain": "a..b"}"#, 422, "invalid_value", &["domain", "a..b"]),
-    ("set_dyn_erl", r#""add": {"active": true}"#, 422, "invalid_value", &["no condition"]),
+    ("set_dyn_erl", r#""add": {"active": true}"#, 422, "invalid_value", &["add: ", "no condition"]),
     ("set_dyn_erl", r#""add": {"ip": "0.0.0.0/0"}"#, 422, "needs_force", &["rule 2", "force"]),
     (
         "set_dyn_erl",
@@ -148,7 +148,13 @@ const BAD: &[(&str, &str, u16, &str, &[&str])] = &[
         &["add.cookie"],
     ),
     ("set_dyn_erl", r#""upd": {"id": 99, "ip": "1.1.1.1"}"#, 404, "not_found", &["99"]),
-    ("set_dyn_erl", r#""upd": {"id": 1, "ip": ""}"#, 422, "invalid_value", &["no condition"]),
+    (
+        "set_dyn_erl",
+        r#""upd": {"id": 1, "ip": ""}"#,
+        422,
+        "invalid_value",
+        &["upd: ", "no condition"],
+    ),
     ("set_dyn_erl", r#""del": {"id": "99"}"#, 404, "not_found", &["99"]),
     ("set_dyn_erl", r#""del": {"rid": "1"}"#, 400, "invalid_field", &["del.rid", "id"]),
     ("get_dyn_erl", r#""del": {"id": "1"}"#, 400, "invalid_field", &["del", "only reads"]),
@@ -241,6 +247,80 @@ async fn too_many_wrong_keys_do_not_lock_out_the_right_one() {
     answer.refused(429, "too_many_failures");
     assert!(answer.header("retry-after").parse::<u64>().unwrap() > 0);
     assert_eq!(api.get("/nw-api/get_dyn_bl", NODE).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_key_before_the_body_is_judged_before_the_body_is_read() {
+    let api = Api::start().await;
+    // Without waiting for the body's own limit of a minute.
+    let soon = std::time::Duration::from_secs(10);
+    for (path, key, status, code) in [
+        ("set_dyn_bl", "wrong", 401, "unknown_key"),
+        ("set_dyn_erl", NODE, 403, "forbidden"),
+        ("set_dyn_settings?key=wrong", "", 401, "unknown_key"),
+        ("v2/report", "wrong", 401, "unknown_key"),
+    ] {
+        let mut request = Request::post(format!("/nw-api/{path}"));
+        if !key.is_empty() {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
+        }
+        let answer = api.send(request.body(stuck(Vec::new())).unwrap());
+        tokio::time::timeout(soon, answer).await.expect(path).refused(status, code);
+    }
+}
+
+#[tokio::test]
+async fn strangers_cannot_fill_the_memory() {
+    let api = Api::start().await;
+    let size = LIVE.body_limit;
+    let request = |key: Option<&str>| {
+        let mut request = Request::post("/nw-api/set_dyn_bl");
+        if let Some(key) = key {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
+        }
+        // The largest body, and then nothing: it stays in memory.
+        let first = stuck(vec![b' '; size]);
+        api.send(request.body(first).unwrap())
+    };
+    let (first, second) = (Box::pin(request(None)), Box::pin(request(None)));
+    let mut held = [first, second];
+    for request in &mut held {
+        assert!(
+            tokio::time::timeout(std::time::Duration::from_millis(500), request).await.is_err()
+        );
+    }
+    let text =
+        format!(r#"{{"key": "{ADMIN}", "set": {{"bl": "1.1.1.1{}"}}}}"#, " ".repeat(1 << 20));
+    let answer = api.json("/nw-api/set_dyn_bl", &text).await;
+    answer.refused(503, "overloaded");
+    assert_eq!(answer.header("retry-after"), "1");
+    // Small ones and those of known clients are taken.
+    api.write("set_dyn_bl", r#""set": {"bl": ["2.2.2.2"]}"#).await;
+    let request = Request::post("/nw-api/set_dyn_bl")
+        .header(header::AUTHORIZATION, format!("Bearer {ADMIN}"));
+    assert_eq!(api.send(request.body(Body::from(text.clone())).unwrap()).await.status, 200);
+    drop(held);
+    assert_eq!(api.json("/nw-api/set_dyn_bl", &text).await.status, 200);
+}
+
+/// Bytes at once, and then nothing for ever.
+fn stuck(bytes: Vec<u8>) -> Body {
+    struct Stuck(Option<axum::body::Bytes>);
+    impl axum::body::HttpBody for Stuck {
+        type Data = axum::body::Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            mut self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<hyper::body::Frame<Self::Data>, Self::Error>>> {
+            match self.0.take() {
+                Some(bytes) => std::task::Poll::Ready(Some(Ok(hyper::body::Frame::data(bytes)))),
+                None => std::task::Poll::Pending,
+            }
+        }
+    }
+    Body::new(Stuck(Some(bytes.into())))
 }
 
 #[tokio::test]

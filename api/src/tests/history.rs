@@ -61,6 +61,9 @@ async fn the_action_log_says_who_when_before_and_after() {
     }
     let older = api.get("/nw-api/get_event_log?before=2", ADMIN).await.value();
     assert_eq!(older["events"].as_array().unwrap().len(), 1);
+    let body = format!(r#"{{"key": "{ADMIN}", "before": 2}}"#);
+    let older = api.json("/nw-api/get_event_log", &body).await;
+    assert_eq!(older.value()["events"].as_array().unwrap().len(), 1);
     api.get("/nw-api/get_event_log?before=x", ADMIN).await.refused(400, "invalid_field");
 }
 
@@ -82,24 +85,50 @@ async fn long_lists_are_logged_by_their_difference() {
 }
 
 #[tokio::test]
-async fn what_blocks_everybody_needs_force_every_time() {
+async fn what_blocks_everybody_needs_force_and_other_changes_do_not() {
     let api = Api::start().await;
     let all = r#""set": {"bl": ["0.0.0.0/1", "128.0.0.0/1"]}"#;
     api.try_write("set_dyn_bl", all).await.refused(422, "needs_force");
     assert_eq!(api.bundle().await.forced_at, 0);
     api.write("set_dyn_bl", &format!(r#""force": true, {all}"#)).await;
     assert_eq!(api.bundle().await.forced_at, 2);
-    // The whole policy is judged: a harmless change to a dangerous one is no less dangerous.
-    let harmless = r#""add": {"url": "YQ=="}"#;
-    api.try_write("set_dyn_erl", harmless).await.refused(422, "needs_force");
-    api.write("set_dyn_erl", &format!(r#""force": "true", {harmless}"#)).await;
-    assert_eq!(api.bundle().await.forced_at, 3);
-    // Away from the danger no force is needed.
+    // The danger is in force and wanted; what has nothing to do with it needs no force.
+    api.write("set_dyn_erl", r#""add": {"url": "YQ=="}"#).await;
+    // Force that was not needed does not disarm the nodes.
+    api.write("set_dyn_erl", r#""force": "true", "add": {"url": "Yg=="}"#).await;
+    assert_eq!(api.bundle().await.forced_at, 2);
+    // Another danger than the one in force needs it.
+    let all_v6 = r#""set": {"bl": ["::/0"]}"#;
+    api.try_write("set_dyn_bl", all_v6).await.refused(422, "needs_force");
+    // Away from the danger no force is needed, and back to it is a new one.
     api.write("set_dyn_bl", r#""del": "128.0.0.0/1""#).await;
-    assert_eq!(api.bundle().await.forced_at, 3);
+    assert_eq!(api.bundle().await.forced_at, 2);
+    api.try_write("set_dyn_bl", all).await.refused(422, "needs_force");
     // An inactive list blocks nobody.
     api.write("set_dyn_bl", r#""set": {"bl": ["0.0.0.0/0"], "active": false}"#).await;
     api.try_write("set_dyn_bl", r#""set": {"active": true}"#).await.refused(422, "needs_force");
+}
+
+#[tokio::test]
+async fn the_first_force_of_a_history_makes_nodes_follow_it() {
+    let api = Api::start().await;
+    api.write("set_dyn_erl", r#""add": {"ip": "1.1.1.1"}"#).await;
+    assert_eq!(api.bundle().await.forced_at, 0);
+    api.write("set_dyn_erl", r#""force": true, "add": {"ip": "2.2.2.2"}"#).await;
+    assert_eq!(api.bundle().await.forced_at, 3);
+    api.write("set_dyn_erl", r#""force": true, "add": {"ip": "3.3.3.3"}"#).await;
+    assert_eq!(api.bundle().await.forced_at, 3);
+}
+
+#[tokio::test]
+async fn emptying_settings_counts_as_meant() {
+    let api = Api::start().await;
+    let list = (1..=20).map(|n| format!("10.0.0.{n}")).collect::<Vec<_>>().join(", ");
+    api.write("set_dyn_settings", &format!(r#""set": {{"nwaf_ip_wl": "{list}"}}"#)).await;
+    api.write("set_dyn_settings", r#""set": {"nwaf_ip_wl": "10.0.0.1, 10.0.0.2"}"#).await;
+    assert_eq!(api.bundle().await.forced_at, 0);
+    api.write("set_dyn_settings", r#""del": "nwaf_ip_wl""#).await;
+    assert_eq!(api.bundle().await.forced_at, 4);
 }
 
 #[tokio::test]
@@ -132,6 +161,8 @@ async fn extended_answers_have_author_and_times() {
         }
         assert!(text.ends_with("{'status': 'success'}\n"));
         assert!(!api.get(&format!("/nw-api/{call}"), ADMIN).await.text.contains("author"));
+        let body = format!(r#"{{"key": "{ADMIN}", "extended": true}}"#);
+        assert_eq!(api.json(&format!("/nw-api/{call}"), &body).await.text, text);
     }
     let erl = api.get("/nw-api/v2/get_dyn_erl?extended=yes", ADMIN).await.value();
     assert_eq!(erl["erl"][0]["author"], "anna");

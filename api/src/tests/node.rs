@@ -50,6 +50,52 @@ async fn a_change_wakes_a_waiting_node() {
 }
 
 #[tokio::test]
+async fn the_same_revision_with_another_content_is_another_bundle() {
+    let api = Api::start().await;
+    let bundle = api.bundle().await;
+    let with = |digest: &str| format!("{}&digest={digest}", poll(bundle.revision, 0));
+    assert_eq!(api.get(&with(&bundle.digest), NODE).await.status, 204);
+    assert_eq!(api.get(&with(&bundle.digest.to_uppercase()), NODE).await.status, 204);
+    let answer = api.get(&with(&"0".repeat(64)), NODE).await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.text.contains(&bundle.digest));
+    for bad in ["", "0", &"x".repeat(64)] {
+        api.get(&with(bad), NODE).await.refused(400, "invalid_field");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_revoked_during_a_long_poll_gets_nothing() {
+    let api = Arc::new(Api::start().await);
+    let known = api.revision().await;
+    let waiting = tokio::spawn({
+        let api = Arc::clone(&api);
+        async move { api.get(&poll(known, 30), NODE).await }
+    });
+    // Until the poll is under way.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(api.app.service.store().remove_key("n1").await.unwrap());
+    api.write("set_dyn_bl", r#""set": {"bl": ["1.1.1.1"]}"#).await;
+    waiting.await.unwrap().refused(401, "unknown_key");
+}
+
+#[tokio::test]
+async fn reading_the_policy_goes_on_without_the_clients_that_asked() {
+    let api = Api::start().await;
+    let entries = (0..30_000u32).map(|n| format!("10.{}.{}.1", n / 256, n % 256));
+    let entries = entries.collect::<Vec<_>>().join(",");
+    api.write("set_dyn_bl", &format!(r#""set": {{"bl": "{entries}"}}"#)).await;
+    let api = api.restart().await;
+    let service = &api.app.service;
+    // Clients that wait for less than the reading takes; it must not end with them.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !service.is_loaded() {
+        assert!(Instant::now() < deadline, "every client begins anew");
+        let _ = tokio::time::timeout(Duration::from_millis(3), service.current()).await;
+    }
+}
+
+#[tokio::test]
 async fn the_end_of_the_process_ends_long_polls() {
     let api = Arc::new(Api::start().await);
     let known = api.revision().await;
@@ -137,6 +183,14 @@ async fn nodes_report_and_are_listed() {
     assert_eq!(send(report("web-1", AgentState::Published)).await.status, 200);
     send(report("", AgentState::Published)).await.refused(400, "invalid_field");
     send(report(&"x".repeat(129), AgentState::Published)).await.refused(400, "invalid_field");
+    send(report("a\nb", AgentState::Published)).await.refused(400, "invalid_field");
+    let mut odd = report("web-2", AgentState::Refused);
+    odd.reason = Some("a\u{1b}[2Jb".to_owned());
+    assert!(send(odd.clone()).await.refused(400, "invalid_field").contains("reason"));
+    odd.reason = None;
+    odd.revision.generation = u64::MAX;
+    let message = send(odd).await.refused(400, "invalid_field");
+    assert!(message.contains("revision.generation"), "{message}");
     let agents = api.get("/nw-api/v2/agents", ADMIN).await.value();
     assert_eq!(agents["status"], "success");
     assert_eq!(agents["revision"]["generation"], 1);

@@ -32,9 +32,20 @@ pub struct Api {
 /// One answer of an endpoint.
 #[derive(Debug)]
 pub(super) enum Answer {
-    New { bundle: Box<Bundle>, ordered: bool },
+    New { bundle: Box<Bundle>, ordered: bool, settled: bool },
     Same,
     Returned,
+}
+
+/// What became of a v1 content when it was last seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// It was not the last one that was refused.
+    No,
+    /// It was, and stays so.
+    Still,
+    /// It was, and has been the same for so long that it is meant.
+    Settled,
 }
 
 impl Api {
@@ -49,7 +60,7 @@ impl Api {
     pub(super) async fn bundle(
         &self,
         from: usize,
-        known: Option<Revision>,
+        known: &Known,
         wait: Duration,
     ) -> Result<Option<Bundle>, AskError> {
         v2::bundle(&self.client, &self.urls[from], &self.key, known, wait).await
@@ -60,14 +71,17 @@ impl Api {
     }
 
     /// Whether the first endpoint could be returned to.
-    async fn probe(&self, by_v1: bool, running: Option<Revision>) -> Result<(), String> {
+    async fn probe(&self, by_v1: bool, running: &Known) -> Result<(), String> {
         if by_v1 {
             let settings = v1::settings(&self.client, &self.urls[0], &self.key).await;
             return settings.map(drop).map_err(|why| why.to_string());
         }
         match self.bundle(0, running, Duration::ZERO).await {
-            Ok(Some(bundle)) if Some(bundle.revision) < running => {
-                Err(behind(bundle.revision, running))
+            Ok(Some(bundle)) if Some(bundle.revision) < running.revision => {
+                Err(behind(bundle.revision, running.revision))
+            }
+            Ok(Some(bundle)) if Some(bundle.revision) == running.revision => {
+                Err("it has another content under the revision that runs".into())
             }
             Ok(Some(bundle)) if bundle.content.digest() != bundle.digest => {
                 Err("the digest of its bundle does not match".into())
@@ -87,12 +101,11 @@ impl Collector {
             Dialect::V2 => false,
             Dialect::Auto => self.v1_until[index].is_some_and(|until| until > now),
         };
-        let running = known.revision;
-        let expected = self.endpoints.known(index, running, now);
+        let expected = self.endpoints.known(index, known, now);
         let plain = self.plain_until.is_some_and(|until| until > now);
-        let holds = !v1 && !plain && self.endpoints.is_proven(index) && expected.is_some();
+        let holds = !v1 && !plain && self.endpoints.is_proven(index) && expected.revision.is_some();
         if !holds && self.endpoints.probe_at(now).is_some_and(|at| at <= now) {
-            let result = self.api.probe(self.probes_by_v1(), running).await;
+            let result = self.api.probe(self.probes_by_v1(), known).await;
             if self.endpoints.probed(result, Instant::now()) {
                 return Ok(Answer::Returned);
             }
@@ -101,10 +114,10 @@ impl Collector {
             return self.poll_v1(index, known).await;
         }
         let answer = if holds {
-            self.hold(index, expected, running).await
+            self.hold(index, &expected, known).await
         } else {
-            let bundle = self.api.bundle(index, expected, Duration::ZERO).await;
-            bundle.and_then(|bundle| answer(bundle, expected))
+            let bundle = self.api.bundle(index, &expected, Duration::ZERO).await;
+            bundle.and_then(|bundle| answer(bundle, expected.revision))
         };
         match answer {
             Ok(answer) => {
@@ -143,8 +156,8 @@ impl Collector {
     async fn hold(
         &mut self,
         index: usize,
-        expected: Option<Revision>,
-        running: Option<Revision>,
+        expected: &Known,
+        running: &Known,
     ) -> Result<Answer, AskError> {
         let by_v1 = self.probes_by_v1();
         let (api, endpoints) = (&self.api, &mut self.endpoints);
@@ -198,7 +211,7 @@ impl Collector {
                     continue;
                 }
             };
-            return answer(bundle?, expected);
+            return answer(bundle?, expected.revision);
         }
     }
 
@@ -212,22 +225,25 @@ impl Collector {
         let digest = content.digest();
         if known.digest.as_ref() == Some(&digest) {
             self.refused_digest = None;
+            self.endpoints.matched(index);
             return Ok(Answer::Same);
         }
-        if self.refused_digest.as_ref() == Some(&digest) {
-            return Ok(Answer::Same);
-        }
+        let settled = match self.refused_content(&digest, Instant::now()) {
+            Refused::No => false,
+            Refused::Settled => true,
+            Refused::Still => return Ok(Answer::Same),
+        };
         let before = known.revision.filter(|revision| revision.session == 0);
         let generation = before.map_or(1, |revision| revision.generation + 1);
         let bundle = Bundle::seal(Revision { session: 0, generation }, 0, content);
-        Ok(Answer::New { bundle: Box::new(bundle), ordered: false })
+        Ok(Answer::New { bundle: Box::new(bundle), ordered: false, settled })
     }
 }
 
 /// "No news" needs something it is no news to.
 fn answer(bundle: Option<Bundle>, expected: Option<Revision>) -> Result<Answer, AskError> {
     match bundle {
-        Some(bundle) => Ok(Answer::New { bundle: Box::new(bundle), ordered: true }),
+        Some(bundle) => Ok(Answer::New { bundle: Box::new(bundle), ordered: true, settled: false }),
         None if expected.is_some() => Ok(Answer::Same),
         None => Err(AskError::Content {
             expected: "a bundle",

@@ -120,7 +120,8 @@ pub struct ClientError(String);
 pub fn build(endpoints: &[Url]) -> Result<Client, ClientError> {
     let mut builder = Client::builder()
         .connect_timeout(CONNECT)
-        .pool_idle_timeout(Duration::from_secs(30))
+        // Below the time after which the API closes an idle connection.
+        .pool_idle_timeout(Duration::from_secs(8))
         .tcp_keepalive(Duration::from_secs(15))
         .redirect(redirect::Policy::none())
         .no_proxy()

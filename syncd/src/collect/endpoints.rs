@@ -4,7 +4,7 @@
 //! through `Backoff`. One *cycle* asks each endpoint at most once, beginning
 //! with the active one; when all of them failed, there is a pause.
 //!
-//! Invariants: an answer makes its endpoint the active one; the first endpoint
+//! Invariants: only a usable answer makes its endpoint the active one; the first endpoint
 //! is returned to only after [`PROBES`] good probes in a row that span
 //! [`PROBE_SPAN`], or when the active one fails; a pause is never longer than
 //! the poll interval, unless every endpoint asked for more by `Retry-After`.
@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
-use wire::v2::Revision;
+use wire::v2::Bundle;
+
+use super::Known;
 
 /// Time between probes of the first endpoint while another one is active.
 pub const PROBE_EVERY: Duration = Duration::from_secs(15);
@@ -36,7 +38,7 @@ pub struct Endpoint {
     /// Whether the last answer was usable, so that a long poll may be held there.
     pub proven: bool,
     /// The bundle it gave that was refused, and until when it is not fetched again.
-    refused: Option<(Revision, Option<Instant>)>,
+    refused: Option<(Known, Option<Instant>)>,
     not_before: Option<Instant>,
 }
 
@@ -133,14 +135,26 @@ impl Endpoints {
         self.activate(index)
     }
 
-    /// Records that the key was refused: the endpoint lives, and failing over
-    /// would not help, because all share the key.
-    pub fn unauthorised(&mut self, index: usize, error: String) -> bool {
+    /// Records that the key was refused and says what to do next.
+    ///
+    /// Where the active endpoint took the key before, it was revoked: the endpoint
+    /// lives and is asked again. Any other endpoint never knew the key; that is a
+    /// step of the cycle and makes nothing active.
+    pub fn unauthorised(&mut self, index: usize, error: String) -> Next {
+        self.noted(index, error);
+        if index == self.active && (self.list[index].last_ok.is_some() || self.list.len() == 1) {
+            self.failed = 0;
+            self.candidate = index;
+            return Next::Pause(self.backoff.limit);
+        }
+        self.step(index)
+    }
+
+    /// Records an error beside the cycle.
+    pub fn noted(&mut self, index: usize, error: String) {
         let endpoint = &mut self.list[index];
         endpoint.last_error = Some(error);
         endpoint.proven = false;
-        self.failed = 0;
-        self.activate(index)
     }
 
     /// Records a failure and says what to do next.
@@ -151,16 +165,19 @@ impl Endpoints {
         retry_after: Option<Duration>,
         now: Instant,
     ) -> Next {
-        let count = self.list.len();
-        let endpoint = &mut self.list[index];
-        endpoint.last_error = Some(error);
-        endpoint.proven = false;
-        endpoint.not_before = retry_after.map(|wait| now + wait.min(RETRY_AFTER_MAX));
-        self.candidate = (index + 1) % count;
-        self.failed += 1;
+        self.noted(index, error);
+        self.list[index].not_before = retry_after.map(|wait| now + wait.min(RETRY_AFTER_MAX));
         if index == 0 {
             self.probes = Probes { last: Some(now), ..Probes::default() };
         }
+        self.step(index)
+    }
+
+    /// One endpoint of this cycle gave nothing usable.
+    fn step(&mut self, index: usize) -> Next {
+        let count = self.list.len();
+        self.candidate = (index + 1) % count;
+        self.failed += 1;
         if self.failed < count {
             return Next::Other;
         }
@@ -195,16 +212,36 @@ impl Endpoints {
 
     /// Remembers what an endpoint gave and was refused. `retry` is when it is
     /// worth fetching again; without it only another revision is of interest.
-    pub fn refused(&mut self, index: usize, revision: Revision, retry: Option<Instant>) {
-        self.list[index].refused = Some((revision, retry));
+    pub fn refused(&mut self, index: usize, bundle: &Bundle, retry: Option<Instant>) {
+        let digest = Some(bundle.digest.clone());
+        let known = Known { revision: Some(bundle.revision), digest, ..Known::default() };
+        self.list[index].refused = Some((known, retry));
     }
 
-    /// The revision an endpoint is to be asked to differ from: what it gave and
-    /// was refused, else what runs.
-    pub fn known(&self, index: usize, running: Option<Revision>, now: Instant) -> Option<Revision> {
-        match self.list[index].refused {
-            Some((revision, retry)) if retry.is_none_or(|at| at > now) => Some(revision),
-            _ => running,
+    /// What an endpoint is to be asked to differ from: what it gave and was
+    /// refused, else what runs.
+    pub fn known(&self, index: usize, running: &Known, now: Instant) -> Known {
+        match &self.list[index].refused {
+            Some((refused, _)) if self.is_refused(index, now) => refused.clone(),
+            _ => running.clone(),
+        }
+    }
+
+    /// Whether [`Self::known`] is a refused bundle.
+    pub fn is_refused(&self, index: usize, now: Instant) -> bool {
+        let refused = self.list[index].refused.as_ref();
+        refused.is_some_and(|(_, retry)| retry.is_none_or(|at| at > now))
+    }
+
+    /// An endpoint has what runs, whatever it had before.
+    pub fn matched(&mut self, index: usize) {
+        self.list[index].refused = None;
+    }
+
+    /// The next question is not a long poll: an answer is wanted at once.
+    pub fn hurry(&mut self) {
+        for endpoint in &mut self.list {
+            endpoint.proven = false;
         }
     }
 
@@ -351,25 +388,47 @@ mod tests {
     fn a_refused_key_does_not_fail_over() {
         let now = Instant::now();
         let mut endpoints = Endpoints::new(2, CEILING);
-        assert!(!endpoints.unauthorised(0, "401".into()));
+        endpoints.answered(0, now);
+        assert_eq!(endpoints.unauthorised(0, "401".into()), Next::Pause(CEILING));
         assert_eq!(endpoints.candidate(now), Ok(0));
         assert_eq!(endpoints.failovers(), 0);
+        let mut only = Endpoints::new(1, CEILING);
+        assert_eq!(only.unauthorised(0, "401".into()), Next::Pause(CEILING));
+    }
+
+    #[test]
+    fn an_endpoint_that_never_knew_the_key_is_not_failed_over_to() {
+        let now = Instant::now();
+        let mut endpoints = Endpoints::new(2, CEILING);
+        // The first does not know the key from the beginning.
+        assert_eq!(endpoints.unauthorised(0, "401".into()), Next::Other);
+        assert_eq!(endpoints.candidate(now), Ok(1));
+        endpoints.answered(1, now);
+        // The good one restarts.
+        assert_eq!(endpoints.failed(1, "down".into(), None, now), Next::Other);
+        assert_eq!(endpoints.candidate(now), Ok(0));
+        assert!(matches!(endpoints.unauthorised(0, "401".into()), Next::Pause(_)));
+        assert_eq!((endpoints.active(), endpoints.candidate(now)), (1, Ok(1)));
+        assert!(!endpoints.answered(1, now));
     }
 
     #[test]
     fn a_refused_bundle_is_waited_out_at_the_endpoint_that_gave_it() {
         let now = Instant::now();
-        let running = Some(Revision { session: 1, generation: 4 });
-        let bad = Revision { session: 1, generation: 5 };
+        let at = |generation| wire::v2::Revision { session: 1, generation };
+        let running = Known { revision: Some(at(4)), ..Known::default() };
+        let bad = Bundle::seal(at(5), 0, wire::v2::BundleContent::default());
+        let refused = Some(bad.digest.clone());
+        let refused = Known { revision: Some(at(5)), digest: refused, ..Known::default() };
         let mut endpoints = Endpoints::new(2, CEILING);
-        endpoints.refused(0, bad, None);
-        assert_eq!(endpoints.known(0, running, now), Some(bad));
-        assert_eq!(endpoints.known(1, running, now), running);
-        endpoints.refused(0, bad, Some(after(now, 60)));
-        assert_eq!(endpoints.known(0, running, after(now, 59)), Some(bad));
-        assert_eq!(endpoints.known(0, running, after(now, 60)), running);
-        endpoints.refused(0, bad, None);
+        endpoints.refused(0, &bad, None);
+        assert_eq!(endpoints.known(0, &running, now), refused);
+        assert_eq!(endpoints.known(1, &running, now), running);
+        endpoints.refused(0, &bad, Some(after(now, 60)));
+        assert_eq!(endpoints.known(0, &running, after(now, 59)), refused);
+        assert_eq!(endpoints.known(0, &running, after(now, 60)), running);
+        endpoints.refused(0, &bad, None);
         endpoints.forget_refusals();
-        assert_eq!(endpoints.known(0, running, now), running);
+        assert_eq!(endpoints.known(0, &running, now), running);
     }
 }

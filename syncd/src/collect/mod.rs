@@ -22,8 +22,9 @@ use wire::v2::{Bundle, Revision};
 use crate::config::{Config, Dialect};
 use crate::key::{ApiKey, KeyError};
 use crate::metrics;
-use ask::Answer;
+use crate::refuse::Refusal;
 pub use ask::Api;
+use ask::{Answer, Refused};
 use client::{AskError, FIRST_BYTE};
 use endpoints::{Endpoints, Next};
 
@@ -31,6 +32,9 @@ use endpoints::{Endpoints, Next};
 pub const WAIT: Duration = Duration::from_secs(25);
 /// Longest time between the cheap calls that accompany a long poll.
 const HEARTBEAT_MAX: Duration = Duration::from_secs(5);
+/// How long a v1 content that lost nearly everything must stay the same before it is
+/// taken for meant: v1 cannot say that somebody asked for it.
+const SETTLES: Duration = Duration::from_secs(60);
 /// How long a missing v2, or a missing long poll, is believed before it is tried again.
 const BELIEVED: Duration = Duration::from_secs(60);
 
@@ -41,6 +45,17 @@ pub struct Known {
     pub revision: Option<Revision>,
     /// Digest of its content, where it is known.
     pub digest: Option<String>,
+    /// An operator of this node wants whatever the API has, also of an older session.
+    pub any_session: bool,
+}
+
+impl Known {
+    /// Whether a revision goes back behind what runs.
+    fn forbids(&self, found: Revision) -> bool {
+        self.revision.is_some_and(|running| {
+            found < running && !(self.any_session && found.session < running.session)
+        })
+    }
 }
 
 /// What one step gave. Endpoints are named by their index in the configuration.
@@ -54,6 +69,8 @@ pub enum Collected {
         bundle: Box<Bundle>,
         /// Whether its revision has an order; v1 has none.
         ordered: bool,
+        /// Whether it was refused before and has been the same ever since.
+        settled: bool,
     },
     /// The endpoint has nothing newer.
     Current {
@@ -103,8 +120,10 @@ pub struct Collector {
     plain_until: Option<Instant>,
     /// Until when each endpoint is taken for one without v2.
     v1_until: Vec<Option<Instant>>,
-    /// Digest of a v1 content that was refused.
-    refused_digest: Option<String>,
+    /// Digest of a v1 content that was refused, and from when on it counts as settled.
+    refused_digest: Option<(String, Option<Instant>)>,
+    /// The kind of error that was logged last for each endpoint.
+    logged: Vec<Option<&'static str>>,
 }
 
 impl Collector {
@@ -123,6 +142,7 @@ impl Collector {
             plain_until: None,
             v1_until: vec![None; count],
             refused_digest: None,
+            logged: vec![None; count],
         }
     }
 
@@ -155,13 +175,30 @@ impl Collector {
     /// A bundle was refused: it is not fetched again from there before the
     /// endpoint has another one. A `damaged` one is fetched again after a while,
     /// and another endpoint is asked first.
-    pub fn refused(&mut self, from: usize, bundle: &Bundle, damaged: Option<String>) {
-        let retry = damaged.is_some().then(|| Instant::now() + BELIEVED);
-        self.endpoints.refused(from, bundle.revision, retry);
-        match damaged {
-            Some(text) => self.fail(from, "invalid", text, None),
-            None => self.refused_digest = Some(bundle.digest.clone()),
+    pub fn refused(&mut self, from: usize, bundle: &Bundle, why: &Refusal) {
+        let now = Instant::now();
+        let retry = why.is_damage().then(|| now + BELIEVED);
+        self.endpoints.refused(from, bundle, retry);
+        if why.is_damage() {
+            self.fail(from, "invalid", why.to_string(), None);
+        } else {
+            let settles = matches!(why, Refusal::Loss { .. }).then(|| now + SETTLES);
+            self.refused_digest = Some((bundle.digest.clone(), settles));
         }
+    }
+
+    /// What is known about a v1 content of this digest.
+    fn refused_content(&self, digest: &str, now: Instant) -> Refused {
+        match &self.refused_digest {
+            Some((refused, Some(at))) if refused == digest && *at <= now => Refused::Settled,
+            Some((refused, _)) if refused == digest => Refused::Still,
+            _ => Refused::No,
+        }
+    }
+
+    /// An endpoint gave what runs.
+    pub fn matched(&mut self, from: usize) {
+        self.endpoints.matched(from);
     }
 
     /// What was accepted could not be published: fetch it again after a pause.
@@ -175,6 +212,7 @@ impl Collector {
         self.pause = None;
         self.plain_until = None;
         self.v1_until.fill(None);
+        self.endpoints.hurry();
     }
 
     /// Asks all endpoints at once; the newest answer wins. For the start, when
@@ -187,7 +225,8 @@ impl Collector {
         let running = known.revision;
         for index in 0..self.api.urls.len() {
             let api = self.api();
-            asked.spawn(async move { (index, api.bundle(index, running, Duration::ZERO).await) });
+            let known = known.clone();
+            asked.spawn(async move { (index, api.bundle(index, &known, Duration::ZERO).await) });
         }
         let mut best: Option<(Revision, usize, Option<Bundle>)> = None;
         let mut deadline = Instant::now() + client::BODY_BASE;
@@ -201,9 +240,14 @@ impl Collector {
                 (Ok(Some(bundle)), _) => (bundle.revision, Some(bundle)),
                 (Ok(None), Some(revision)) => (revision, None),
                 (Ok(None), None) => continue,
-                // The first step after this one says what is wrong with the key
-                // or the dialect.
-                (Err(AskError::Unauthorised { .. } | AskError::NoSuchCall { .. }), _) => continue,
+                (Err(why @ AskError::Unauthorised { .. }), _) => {
+                    let text = why.to_string();
+                    self.log_failure(index, why.kind(), &text);
+                    self.endpoints.noted(index, text);
+                    continue;
+                }
+                // The first step after this one says what is wrong with the dialect.
+                (Err(AskError::NoSuchCall { .. }), _) => continue,
                 (Err(why), _) => {
                     self.note_failure(index, &why);
                     continue;
@@ -220,7 +264,7 @@ impl Collector {
         match best {
             Some((_, from, Some(bundle))) => self.settle(
                 from,
-                Ok(Answer::New { bundle: Box::new(bundle), ordered: true }),
+                Ok(Answer::New { bundle: Box::new(bundle), ordered: true, settled: false }),
                 known,
             ),
             Some((_, from, None)) => self.settle(from, Ok(Answer::Same), known),
@@ -254,7 +298,7 @@ impl Collector {
         known: &Known,
     ) -> Collected {
         let now = Instant::now();
-        let held = self.endpoints.known(index, known.revision, now);
+        let held = self.endpoints.known(index, known, now).revision;
         let polls = self.dialect == Dialect::V1 || self.v1_until[index].is_some();
         let answer = match answer {
             Ok(Answer::Returned) => {
@@ -262,10 +306,10 @@ impl Collector {
                 metrics::failover();
                 return Collected::Returned;
             }
-            Ok(Answer::New { bundle, ordered: true }) if Some(bundle.revision) < known.revision => {
+            Ok(Answer::New { bundle, ordered: true, .. }) if known.forbids(bundle.revision) => {
                 let revision = bundle.revision;
                 let again = held == Some(revision);
-                self.endpoints.refused(index, revision, None);
+                self.endpoints.refused(index, &bundle, None);
                 self.fail(index, "rollback_refused", behind(revision, known.revision), None);
                 return Collected::Behind { from: index, revision, again };
             }
@@ -293,41 +337,50 @@ impl Collector {
         } else if recovered {
             info!(endpoint = %self.api.urls[index], "endpoint answers again");
         }
+        self.logged[index] = None;
         if polls || self.plain_until.is_some_and(|until| until > now) {
             self.pause_for(jittered(self.poll_interval));
         }
         match answer {
-            Answer::New { bundle, ordered } => {
+            Answer::New { bundle, ordered, settled } => {
                 metrics::answered(index, "changed");
-                Collected::Bundle { from: index, bundle, ordered }
+                Collected::Bundle { from: index, bundle, ordered, settled }
             }
             Answer::Same | Answer::Returned => {
                 metrics::answered(index, "not_modified");
-                let confirmed =
-                    if polls { self.refused_digest.is_none() } else { held == known.revision };
+                // An endpoint whose last bundle is refused says no more than that it
+                // still has that one, also where it has the revision that runs.
+                let confirmed = if polls {
+                    self.refused_digest.is_none()
+                } else {
+                    held == known.revision && !self.endpoints.is_refused(index, now)
+                };
                 Collected::Current { from: index, confirmed }
             }
         }
     }
 
-    /// The key is refused: an alarm, and another look at the key file.
+    /// The key is refused: an alarm where the endpoint is the active one, a step of
+    /// the cycle where it is not, and another look at the key file.
     fn alarm(&mut self, index: usize, status: u16, message: String) -> Collected {
         let text = AskError::Unauthorised { status, message }.to_string();
-        let again = self.endpoints.iter().nth(index).is_some_and(|e| e.last_error.is_some());
-        if again {
-            debug!(endpoint = %self.api.urls[index], error = %text, "still unauthorised");
-        } else {
-            error!(endpoint = %self.api.urls[index], error = %text, "what runs stays, but no change arrives");
-        }
-        self.endpoints.unauthorised(index, text.clone());
+        self.log_failure(index, "auth", &text);
+        let next = self.endpoints.unauthorised(index, text.clone());
         metrics::answered(index, "auth");
-        match self.reread_key() {
-            Ok(true) => info!("the key file has another key, trying it"),
-            Ok(false) => self.pause_for(jittered(self.poll_interval)),
-            Err(why) => {
-                warn!(error = %why, "the key file cannot be used, the old key stays");
-                self.pause_for(jittered(self.poll_interval));
+        let other_key = self.reread_key().unwrap_or_else(|why| {
+            warn!(error = %why, "the key file cannot be used, the old key stays");
+            false
+        });
+        match next {
+            _ if other_key => info!("the key file has another key, trying it"),
+            Next::Other => {}
+            Next::Pause(pause) if index == self.endpoints.active() => {
+                self.pause_for(jittered(pause));
             }
+            Next::Pause(pause) => self.pause_for(pause),
+        }
+        if index != self.endpoints.active() {
+            return Collected::Failed { all: self.pause.is_some() };
         }
         Collected::Unauthorised { from: index, message: text }
     }
@@ -349,7 +402,7 @@ impl Collector {
         text: String,
         retry_after: Option<Duration>,
     ) {
-        self.log_failure(index, &text);
+        self.log_failure(index, kind, &text);
         metrics::answered(index, kind);
         match self.endpoints.failed(index, text, retry_after, Instant::now()) {
             Next::Other => {}
@@ -364,11 +417,13 @@ impl Collector {
     }
 
     /// One line for each change of an endpoint's state, not for each failed poll.
-    fn log_failure(&self, index: usize, text: &str) {
+    fn log_failure(&mut self, index: usize, kind: &'static str, text: &str) {
         let endpoint = &self.api.urls[index];
-        let known = self.endpoints.iter().nth(index).is_some_and(|e| e.last_error.is_some());
+        let known = self.logged[index].replace(kind) == Some(kind);
         if known {
             debug!(%endpoint, error = %text, "endpoint still fails");
+        } else if kind == "auth" {
+            error!(%endpoint, error = %text, "what runs stays, but no change arrives from here");
         } else {
             warn!(%endpoint, error = %text, "endpoint failed");
         }
@@ -388,3 +443,6 @@ fn behind(found: Revision, running: Option<Revision>) -> String {
 fn jittered(time: Duration) -> Duration {
     time.mul_f64(0.8 + 0.4 * fastrand::f64())
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -6,11 +6,12 @@ use reqwest::{Client, StatusCode, Url};
 use tokio::task::spawn_blocking;
 use wire::v2::{AgentReport, BUNDLE_BYTES, Bundle, Revision};
 
+use super::Known;
 use super::client::{self, AskError};
 use crate::key::ApiKey;
 
-/// Asks for a bundle that differs from `known`; `None` where there is none
-/// after `wait`.
+/// Asks for a bundle that differs from `known` in revision or digest; `None`
+/// where there is none after `wait`.
 ///
 /// # Errors
 /// See [`AskError`]. A body that is no bundle is an error of the endpoint
@@ -19,15 +20,18 @@ pub async fn bundle(
     client: &Client,
     endpoint: &Url,
     key: &ApiKey,
-    known: Option<Revision>,
+    known: &Known,
     wait: Duration,
 ) -> Result<Option<Bundle>, AskError> {
     let mut url = call(endpoint, "v2/bundle")?;
     {
         let mut query = url.query_pairs_mut();
-        if let Some(Revision { session, generation }) = known {
+        if let Some(Revision { session, generation }) = known.revision {
             query.append_pair("session", &session.to_string());
             query.append_pair("generation", &generation.to_string());
+            if let Some(digest) = &known.digest {
+                query.append_pair("digest", digest);
+            }
         }
         query.append_pair("wait", &wait.as_secs().to_string());
     }

@@ -3,6 +3,9 @@
 use super::*;
 use wire::v2::BundleContent;
 
+const TERMS: Terms = Terms { ordered: true, forced: false, settled: false };
+const FORCED: Terms = Terms { forced: true, ..TERMS };
+
 fn bundle(generation: u64, entries: &[&str]) -> Bundle {
     let block_list = entries.iter().map(|entry| (*entry).to_owned()).collect();
     let content = BundleContent { block_list, ..BundleContent::default() };
@@ -13,9 +16,9 @@ fn bundle(generation: u64, entries: &[&str]) -> Bundle {
 fn published_twice() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
-    let first = publish(&store, &bundle(1, &["1.1.1.1"]), None, true, false).unwrap();
+    let first = publish(&store, &bundle(1, &["1.1.1.1"]), None, TERMS).unwrap();
     let second = bundle(2, &["1.1.1.1", "2.2.2.2"]);
-    publish(&store, &second, Some(&first.running), true, false).unwrap();
+    publish(&store, &second, Some(&first.running), TERMS).unwrap();
     (dir, store)
 }
 
@@ -97,7 +100,7 @@ fn nothing_is_published_that_goes_back_or_is_damaged() {
         (bundle(3, &["not an address"]), "invalid"),
         (bundle(3, &["0.0.0.0/0"]), "danger"),
     ] {
-        match publish(&store, &bad, Some(&running), true, false) {
+        match publish(&store, &bad, Some(&running), TERMS) {
             Err(PublishError::Refused(why)) => assert_eq!(why.kind(), kind, "{why}"),
             other => panic!("{kind}: {other:?}"),
         }
@@ -105,6 +108,27 @@ fn nothing_is_published_that_goes_back_or_is_damaged() {
     assert_eq!(in_force(&store), Some(2));
     assert_eq!(start(&store).unwrap().running, running);
     // What an operator wants on purpose passes the guards, but not the order.
-    publish(&store, &bundle(3, &["0.0.0.0/0"]), Some(&running), true, true).unwrap();
+    let third = publish(&store, &bundle(3, &["0.0.0.0/0"]), Some(&running), FORCED).unwrap();
     assert_eq!(in_force(&store), Some(3));
+    let back = publish(&store, &bundle(2, &["1.1.1.1"]), Some(&third.running), FORCED);
+    assert!(matches!(back, Err(PublishError::Refused(Refusal::Backwards { .. }))));
+    // Another history is the operator's choice, also where it is older.
+    let mut older = bundle(1, &[]);
+    older.revision.session = 2;
+    publish(&store, &older, Some(&third.running), FORCED).unwrap();
+    assert_eq!(in_force(&store), Some(1));
+}
+
+#[test]
+fn a_bundle_that_was_accepted_but_not_yet_published_is_finished() {
+    let (_dir, store) = published_twice();
+    let accepted = bundle(3, &["1.1.1.1", "0.0.0.0/0"]);
+    store.write(&accepted).unwrap();
+    let running = start(&store).unwrap().running;
+    assert_eq!(in_force(&store), Some(3));
+    assert_eq!((running.digest, running.size), (Some(accepted.digest), 2));
+    assert!(running.danger.is_some());
+    // An older one is not.
+    store.write(&bundle(1, &["1.1.1.1"])).unwrap();
+    assert_eq!(start(&store).unwrap().running.revision.generation, 3);
 }

@@ -149,6 +149,7 @@ fn answer(shared: &(Mutex<State>, Condvar), target: &str, body: &[u8]) -> Option
         query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
     };
     let known = number("session").zip(number("generation"));
+    let digest = target.split_once("digest=").map(|(_, rest)| rest.split('&').next().unwrap());
     let until = Instant::now() + Duration::from_secs(number("wait").unwrap_or(0));
     let mut state = shared.0.lock().unwrap();
     loop {
@@ -169,7 +170,8 @@ fn answer(shared: &(Mutex<State>, Condvar), target: &str, body: &[u8]) -> Option
             return Some(http("204 No Content", ""));
         }
         let Revision { session, generation } = state.bundle.revision;
-        if known != Some((session, generation)) {
+        let other = digest.is_some_and(|digest| *digest != state.bundle.digest);
+        if other || known != Some((session, generation)) {
             return Some(http("200 OK", &serde_json::to_string(&state.bundle).unwrap()));
         }
         let left = until.saturating_duration_since(Instant::now());

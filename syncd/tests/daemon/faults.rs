@@ -147,6 +147,42 @@ fn a_refused_key_is_an_alarm_and_no_failover() {
 }
 
 #[test]
+fn an_endpoint_that_does_not_know_the_key_is_never_failed_over_to() {
+    let refused = Mood::Raw(http("401 Unauthorized", ""));
+    let stranger = FakeApi::start(refused, bundle(revision(1, 1), 3));
+    let good = FakeApi::start(Mood::Good, bundle(revision(1, 1), 3));
+    let node = Node::start(&[&stranger.url, &good.url]);
+    node.until_in_force(revision(1, 1));
+    node.until_state("synced");
+    // The good one restarts.
+    good.set_mood(Mood::Raw(http("503 Service Unavailable", "")));
+    node.until_state("stale");
+    let before = stranger.bundles_asked();
+    node.until("two more cycles", || stranger.bundles_asked() > before + 1);
+    good.set_bundle(bundle(revision(1, 2), 3));
+    good.set_mood(Mood::Good);
+    node.until_in_force(revision(1, 2));
+    node.until_state("synced");
+    assert_eq!(node.status()["endpoint"], good.url);
+    assert!(node.status()["endpoints"][0]["last_error"].to_string().contains("401"));
+    assert_eq!(node.log().matches("but no change arrives").count(), 1, "{}", node.log());
+}
+
+#[test]
+fn an_alarm_is_logged_although_the_endpoint_failed_before() {
+    let api = FakeApi::start(Mood::Good, bundle(revision(1, 1), 3));
+    let node = Node::start(&[&api.url]);
+    node.until_in_force(revision(1, 1));
+    api.set_mood(Mood::Raw(http("500 Internal Server Error", "")));
+    node.until_state("stale");
+    api.set_mood(Mood::Raw(http("401 Unauthorized", "")));
+    node.until_state("unauthorised");
+    let before = api.bundles_asked();
+    node.until("another attempt", || api.bundles_asked() > before + 1);
+    assert_eq!(node.log().matches("but no change arrives").count(), 1, "{}", node.log());
+}
+
+#[test]
 fn a_server_without_long_polls_is_polled_and_not_hammered() {
     let api = FakeApi::start(Mood::Hasty, bundle(revision(1, 1), 3));
     let node = Node::start(&[&api.url]);

@@ -82,6 +82,68 @@ fn history_does_not_go_back_but_a_new_session_may_begin_low() {
 }
 
 #[test]
+fn a_fresh_and_empty_api_takes_nothing_away_until_somebody_says_so() {
+    let api = FakeApi::start(Mood::Good, bundle(revision(5, 9), 3));
+    let node = Node::start(&[&api.url]);
+    node.until_in_force(revision(5, 9));
+    api.set_bundle(bundle(revision(6, 1), 0));
+    until_refused(&node, &api, "session renew");
+    assert_eq!(node.in_force(), Some(revision(5, 9)));
+    // The true one is not locked out.
+    api.set_bundle(bundle(revision(5, 10), 3));
+    node.until_in_force(revision(5, 10));
+    api.set_bundle(bundle(revision(6, 1), 0));
+    node.until_state("refused");
+    node.signal(Signal::USR2);
+    node.until_in_force(revision(6, 1));
+    // And back again, although that session is older now.
+    api.set_bundle(bundle(revision(5, 11), 3));
+    node.until("the refusal", || node.log().contains("older session than 6.1"));
+    node.signal(Signal::USR2);
+    node.until_in_force(revision(5, 11));
+    node.until_state("synced");
+}
+
+#[test]
+fn the_wish_for_force_ends_where_there_is_nothing_to_force() {
+    let api = FakeApi::start(Mood::Good, bundle(revision(1, 1), 30));
+    let node = Node::start(&[&api.url]);
+    node.until_in_force(revision(1, 1));
+    node.until_state("synced");
+    node.signal(Signal::USR2);
+    node.until("the answer", || node.log().contains("nothing to force"));
+    api.set_bundle(bundle(revision(1, 2), 0));
+    until_refused(&node, &api, "force");
+    assert_eq!(node.in_force(), Some(revision(1, 1)));
+}
+
+#[test]
+fn a_conflict_stays_one_until_the_contents_agree() {
+    let api = FakeApi::start(Mood::Good, bundle(revision(1, 1), 3));
+    let node = Node::start(&[&api.url]);
+    node.until_in_force(revision(1, 1));
+    node.until_state("synced");
+    // The same revision with another content reaches even a held poll.
+    api.set_bundle(bundle(revision(1, 1), 4));
+    until_refused(&node, &api, "another content");
+    // Polls that come back without news confirm nothing.
+    api.set_mood(Mood::Hasty);
+    for _ in 0..6 {
+        let before = api.bundles_asked();
+        node.until("another poll", || api.bundles_asked() > before);
+        assert_eq!(node.status()["state"], "refused");
+    }
+    assert_eq!(node.status()["refusals"], 1);
+    api.set_mood(Mood::Good);
+    api.set_bundle(bundle(revision(1, 1), 3));
+    node.until_state("synced");
+    let before = api.bundles_asked();
+    node.until("a quiet poll", || api.bundles_asked() > before);
+    assert!(api.bundles_asked() < before + 20, "the endpoint is hammered");
+    assert_eq!(node.status()["state"], "synced");
+}
+
+#[test]
 fn an_endpoint_that_lags_is_left_for_one_that_does_not() {
     let first = FakeApi::start(Mood::Good, bundle(revision(1, 5), 3));
     let second = FakeApi::start(Mood::Good, bundle(revision(1, 5), 3));

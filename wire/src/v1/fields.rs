@@ -12,7 +12,10 @@ use serde::de::IgnoredAny;
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
-use super::lenient::{Flag, given};
+use super::lenient::{Flag, Number, YesNo, given};
+
+/// Characters of a name or reason that an error repeats; clients may send megabytes.
+pub(super) const QUOTED_CHARS: usize = 200;
 
 /// Every field a v1 request may have, with its aliases.
 pub const FIELD_NAMES: &str = "key (or token), set, del, add, upd, force, extended, format, before";
@@ -40,7 +43,7 @@ pub enum Malformed {
 impl Malformed {
     /// A refused field.
     pub fn field(field: &str, value: &str, reason: impl Into<String>, remedy: &str) -> Self {
-        Self::Field(Invalid::new(field, value, reason, remedy))
+        Self::Field(Invalid::new(short(field), value, reason, remedy))
     }
 }
 
@@ -90,9 +93,11 @@ struct Body<'a> {
     #[serde(default, deserialize_with = "given")]
     force: Option<Flag>,
     #[serde(default, deserialize_with = "given")]
-    extended: Option<String>,
+    extended: Option<YesNo>,
     #[serde(default, deserialize_with = "given")]
     format: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    before: Option<Number>,
     #[serde(default, borrow, deserialize_with = "given")]
     set: Option<&'a RawValue>,
     #[serde(default, borrow, deserialize_with = "given")]
@@ -114,15 +119,14 @@ impl Fields {
         let mut fields = Self {
             key: body.key,
             force: body.force.map(|flag| flag.0),
+            extended: body.extended.map(|flag| flag.0),
+            before: body.before.map(|number| number.0),
             set: text(body.set),
             del: text(body.del),
             add: text(body.add),
             upd: text(body.upd),
             ..Self::default()
         };
-        if let Some(value) = body.extended {
-            fields.add_pair("extended", &value)?;
-        }
         if let Some(value) = body.format {
             fields.add_pair("format", &value)?;
         }
@@ -319,7 +323,30 @@ fn malformed(field: &str, path: &str, why: &serde_json::Error) -> Malformed {
     } else {
         "give a value of the expected type"
     };
-    Malformed::field(&name, "", reason, remedy)
+    // What is expected is our text, and the last part; all before it repeats what
+    // was sent, and is cut.
+    let (given, expected) = match reason.rsplit_once(", expected ") {
+        Some((given, expected)) => (given, format!(": expected {expected}")),
+        None => (reason, String::new()),
+    };
+    Malformed::field(&name, value_of(given), short(given), &format!("{remedy}{expected}"))
+}
+
+/// The value that serde's reason is about.
+fn value_of(reason: &str) -> &str {
+    let value = ["invalid type: ", "invalid value: "].iter().find_map(|s| reason.strip_prefix(s));
+    let value = value.unwrap_or_default();
+    // Words before a value in quotes say what kind it is.
+    let quoted = |quote| value.split_once(quote).and_then(|(_, rest)| rest.strip_suffix(quote));
+    quoted('"').or_else(|| quoted('`')).unwrap_or(value)
+}
+
+/// At most [`QUOTED_CHARS`] characters of a text.
+pub(super) fn short(text: &str) -> String {
+    match text.char_indices().nth(QUOTED_CHARS) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}...", &text[..end]),
+    }
 }
 
 fn flag(name: &str, value: &str) -> Result<bool, Malformed> {
@@ -374,7 +401,7 @@ mod tests {
     #[test]
     fn fields_are_named() {
         assert_eq!(refused(r#"{"key":"k","foo":1}"#).field, "foo");
-        assert!(refused(r#"{"key":"k","foo":1}"#).reason.contains("upd"));
+        assert!(refused(r#"{"key":"k","foo":1}"#).remedy.contains("upd"));
         assert_eq!(refused(r#"{"key":5}"#).field, "key");
         assert_eq!(refused(r#"{"set":{},"set":{}}"#).field, "set");
         assert_eq!(refused("[]").field, "body");
@@ -382,6 +409,54 @@ mod tests {
         assert!(fields.add_pair("foo", "1").is_err());
         assert!(fields.add_pair("extended", "maybe").is_err());
         assert!(fields.add_pair("format", "xml").is_err());
+    }
+
+    #[test]
+    fn type_errors_show_the_value() {
+        assert_eq!(refused(r#"{"key":5}"#).value, "5");
+        assert_eq!(refused(r#"{"force":"maybe"}"#).value, "maybe");
+        assert_eq!(refused(r#"{"key":null}"#).value, "null");
+        assert_eq!(refused(r#"{"key":{}}"#).value, "map");
+        assert_eq!(refused(r#"{"extended":"maybe"}"#).value, "maybe");
+    }
+
+    #[test]
+    fn megabytes_are_not_repeated() {
+        let long = "\u{fc}, expected `".repeat(100_000);
+        for body in [
+            format!(r#"{{"{long}":1}}"#),
+            format!(r#"{{"force":"{long}"}}"#),
+            format!(r#"{{"extended":"{long}"}}"#),
+            format!(r#"{{"format":"{long}"}}"#),
+        ] {
+            let why = refused(&body);
+            assert!(why.to_string().len() < 2_000, "{}", why.to_string().len());
+            assert!(why.to_string().contains('\u{fc}'));
+        }
+        let mut fields = Fields::default();
+        let why = fields.add_pair(&long, &long).unwrap_err();
+        assert!(why.to_string().len() < 2_000);
+    }
+
+    #[test]
+    fn what_a_query_can_say_json_can_say() {
+        for (body, extended) in [
+            (r#"{"extended":true}"#, true),
+            (r#"{"extended":"yes"}"#, true),
+            (r#"{"extended":"true"}"#, true),
+            (r#"{"extended":false}"#, false),
+            (r#"{"extended":"no"}"#, false),
+        ] {
+            assert_eq!(Fields::from_json(body).unwrap().extended, Some(extended), "{body}");
+        }
+        for body in [r#"{"before":7}"#, r#"{"before":"7"}"#] {
+            assert_eq!(Fields::from_json(body).unwrap().before, Some(7), "{body}");
+        }
+        for body in [r#"{"before":-1}"#, r#"{"before":"x"}"#, r#"{"before":1.5}"#] {
+            assert_eq!(refused(body).field, "before", "{body}");
+        }
+        let mut fields = Fields::from_json(r#"{"extended":true}"#).unwrap();
+        assert!(fields.add_pair("extended", "yes").is_err());
     }
 
     #[test]

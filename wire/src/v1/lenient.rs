@@ -36,6 +36,63 @@ impl<'de> Deserialize<'de> for Flag {
     }
 }
 
+/// A [`Flag`] that may also be `"yes"` or `"no"`, as in a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct YesNo(pub bool);
+
+impl<'de> Deserialize<'de> for YesNo {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct YesNoVisitor;
+        impl Visitor<'_> for YesNoVisitor {
+            type Value = YesNo;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("yes or no, true or false")
+            }
+
+            fn visit_bool<E: de::Error>(self, value: bool) -> Result<YesNo, E> {
+                Ok(YesNo(value))
+            }
+
+            fn visit_str<E: de::Error>(self, value: &str) -> Result<YesNo, E> {
+                match value {
+                    "yes" | "true" => Ok(YesNo(true)),
+                    "no" | "false" => Ok(YesNo(false)),
+                    _ => Err(E::invalid_value(de::Unexpected::Str(value), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(YesNoVisitor)
+    }
+}
+
+/// A whole number or its decimal text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Number(pub u64);
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NumberVisitor;
+        impl Visitor<'_> for NumberVisitor {
+            type Value = Number;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number")
+            }
+
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Number, E> {
+                Ok(Number(value))
+            }
+
+            fn visit_str<E: de::Error>(self, value: &str) -> Result<Number, E> {
+                let number = value.parse().map(Number);
+                number.map_err(|_| E::invalid_value(de::Unexpected::Str(value), &self))
+            }
+        }
+        deserializer.deserialize_any(NumberVisitor)
+    }
+}
+
 /// A rule's identity: a JSON number or its decimal text; never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RuleId(pub u64);

@@ -9,7 +9,7 @@ use policy::Key;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
-use super::fields::{Fields, Malformed, parse_json, parse_object};
+use super::fields::{Fields, Malformed, parse_json, parse_object, short};
 use super::lenient::{CommaList, Flag, RuleId, given};
 use super::rule::RulePatch;
 
@@ -178,7 +178,8 @@ impl<'de> Deserialize<'de> for SettingsObject {
                     let Ok(key) = name.parse::<Key>() else {
                         let known = Key::ALL.map(|key| format!("`{key}`")).join(", ");
                         return Err(de::Error::custom(format_args!(
-                            "unknown field `{name}`, expected one of `active`, {known}"
+                            "unknown field `{}`, expected one of `active`, {known}",
+                            short(&name)
                         )));
                     };
                     if !seen.insert(key) {
@@ -234,6 +235,22 @@ mod tests {
             let refused = SettingsWrite::parse(&fields(body)).unwrap_err();
             assert_eq!(name_of(refused.clone()), field, "{body}: {refused}");
         }
+    }
+
+    #[test]
+    fn a_name_of_megabytes_is_not_repeated() {
+        let long = "x".repeat(1 << 20);
+        for body in [
+            format!(r#"{{"set":{{"{long}":"1"}}}}"#),
+            format!(r#"{{"set":{{"nwaf_ip_wl":{{"{long}":"1"}}}}}}"#),
+            format!(r#"{{"set":{{"active":"{long}"}}}}"#),
+        ] {
+            let refused = SettingsWrite::parse(&fields(&body)).unwrap_err().to_string();
+            assert!(refused.len() < 2_000, "{}", refused.len());
+        }
+        let body = format!(r#"{{"add":{{"{long}":"1"}}}}"#);
+        let refused = RuleWrite::parse(&fields(&body)).unwrap_err().to_string();
+        assert!(refused.len() < 2_000 && refused.contains("other_headers"), "{}", refused.len());
     }
 
     #[test]

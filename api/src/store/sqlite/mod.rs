@@ -361,6 +361,13 @@ impl Store for Sqlite {
         .map_err(failed)?;
         revision(row.session, row.generation)
     }
+
+    async fn close(&self) {
+        // The last connection to end copies the log into the database and removes
+        // it; a reader cannot, so readers go first.
+        self.readers.close().await;
+        self.writer.close().await;
+    }
 }
 
 /// SQLite's integers are signed; ids, sessions and generations never come near 2^63.
@@ -380,14 +387,16 @@ fn revision(session: i64, generation: i64) -> Result<Revision, StoreError> {
 }
 
 fn failed(why: sqlx::Error) -> StoreError {
-    // SQLITE_BUSY is 5, SQLITE_LOCKED 6; extended codes keep it in the low byte.
-    let busy = |code: std::borrow::Cow<'_, str>| {
-        code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6))
-    };
-    match &why {
-        sqlx::Error::Database(database) if database.code().is_some_and(busy) => {
-            StoreError::Busy(why)
-        }
+    // Extended codes keep the code in the low byte.
+    let code = why.as_database_error().and_then(|database| database.code());
+    let code = code.and_then(|code| code.parse::<u32>().ok()).map(|code| code & 0xff);
+    match code {
+        // SQLITE_BUSY, SQLITE_LOCKED
+        Some(5 | 6) => StoreError::Busy(why),
+        // SQLITE_CORRUPT, SQLITE_NOTADB
+        Some(11 | 26) => StoreError::NoDatabase(why),
+        // SQLITE_PERM, SQLITE_READONLY
+        Some(3 | 8) => StoreError::NoPermission(why),
         _ => StoreError::Unavailable(why),
     }
 }
