@@ -55,7 +55,7 @@ impl<T> Expression<T> {
                 return Err(Invalid::new(field, text, reason, REMEDY));
             }
             if operand.contains('!') {
-                let reason = format!("a second ! in the operand at character {position}");
+                let reason = format!("a ! inside the operand at character {position}");
                 return Err(Invalid::new(field, text, reason, REMEDY));
             }
             if terms.len() == EXPRESSION_TERMS {
