@@ -13,6 +13,11 @@ if ! command -v cargo >/dev/null && [ -x "${HOME:-/root}/.cargo/bin/cargo" ]; th
     PATH="${HOME:-/root}/.cargo/bin:$PATH"
 fi
 
+# Tests call these scripts from under a cargo of their own. What it tells its
+# children would make build scripts of dependencies (ring's) run again, and with
+# them minutes of compiling, each time the caller changes.
+unset CARGO_MANIFEST_DIR CARGO_MANIFEST_PATH CARGO_MANIFEST_LINKS "${!CARGO_PKG_@}"
+
 say() { printf '==> %s\n' "$*"; }
 warn() { printf '%s: warning: %s\n' "${0##*/}" "$*" >&2; }
 die() { # STATUS MESSAGE...
