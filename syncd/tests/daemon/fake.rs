@@ -5,7 +5,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -70,7 +70,8 @@ impl FakeApi {
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
-        self.shared.0.lock().unwrap()
+        // A test that failed while it looked must still be able to clean up.
+        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn set_mood(&self, mood: Mood) {
@@ -83,8 +84,15 @@ impl FakeApi {
         self.shared.1.notify_all();
     }
 
+    /// When bundles were asked for, in order.
+    pub fn bundle_times(&self) -> Vec<Instant> {
+        let state = self.state();
+        let bundles = state.asked.iter().filter(|asked| asked.target.contains("v2/bundle"));
+        bundles.map(|asked| asked.at).collect()
+    }
+
     pub fn bundles_asked(&self) -> usize {
-        self.state().asked.iter().filter(|asked| asked.target.contains("v2/bundle")).count()
+        self.bundle_times().len()
     }
 }
 

@@ -9,8 +9,7 @@ use crate::node::{KEY, Node};
 fn a_change_arrives_by_long_poll_and_is_reported() {
     let api = FakeApi::start(Mood::Good, bundle(revision(1, 1), 3));
     let node = Node::start(&[&api.url]);
-    node.until_in_force(revision(1, 1));
-    node.until_state("synced");
+    node.until_synced(revision(1, 1));
     for generation in 2..6 {
         let start = Instant::now();
         api.set_bundle(bundle(revision(1, generation), 3));
@@ -78,7 +77,7 @@ fn answers_that_are_no_bundles_change_nothing() {
     );
     let api = FakeApi::start(Mood::Good, bundle(revision(1, 1), 3));
     let node = Node::start(&[&api.url]);
-    node.until_in_force(revision(1, 1));
+    node.until_synced(revision(1, 1));
     for (what, answer, word) in [
         ("server error", http("500 Internal Server Error", "oops"), "500"),
         ("a proxy's page", http("200 OK", "<html>try later</html>"), "not a bundle"),
@@ -110,14 +109,13 @@ fn retry_after_is_obeyed() {
     let busy = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 4\r\nContent-Length: 0\r\n\r\n";
     let api = FakeApi::start(Mood::Good, bundle(revision(1, 1), 3));
     let node = Node::start(&[&api.url]);
-    node.until_in_force(revision(1, 1));
+    node.until_synced(revision(1, 1));
     api.set_mood(Mood::Raw(busy.into()));
     node.until_state("stale");
     let before = api.bundles_asked();
     node.until("the next attempt", || api.bundles_asked() > before);
-    let state = api.state();
-    let bundles: Vec<_> = state.asked.iter().filter(|a| a.target.contains("v2/bundle")).collect();
-    let gap = bundles[before].at - bundles[before - 1].at;
+    let times = api.bundle_times();
+    let gap = times[before] - times[before - 1];
     assert!(gap > Duration::from_millis(3_900), "{gap:?}");
 }
 
@@ -126,7 +124,7 @@ fn a_refused_key_is_an_alarm_and_no_failover() {
     let first = FakeApi::start(Mood::Good, bundle(revision(1, 1), 3));
     let second = FakeApi::start(Mood::Good, bundle(revision(1, 1), 3));
     let node = Node::start(&[&first.url, &second.url]);
-    node.until_in_force(revision(1, 1));
+    node.until_synced(revision(1, 1));
     let others = second.bundles_asked();
     first.set_mood(Mood::Raw(http("401 Unauthorized", "")));
     node.until_state("unauthorised");
@@ -152,8 +150,7 @@ fn an_endpoint_that_does_not_know_the_key_is_never_failed_over_to() {
     let stranger = FakeApi::start(refused, bundle(revision(1, 1), 3));
     let good = FakeApi::start(Mood::Good, bundle(revision(1, 1), 3));
     let node = Node::start(&[&stranger.url, &good.url]);
-    node.until_in_force(revision(1, 1));
-    node.until_state("synced");
+    node.until_synced(revision(1, 1));
     // The good one restarts.
     good.set_mood(Mood::Raw(http("503 Service Unavailable", "")));
     node.until_state("stale");
@@ -172,7 +169,7 @@ fn an_endpoint_that_does_not_know_the_key_is_never_failed_over_to() {
 fn an_alarm_is_logged_although_the_endpoint_failed_before() {
     let api = FakeApi::start(Mood::Good, bundle(revision(1, 1), 3));
     let node = Node::start(&[&api.url]);
-    node.until_in_force(revision(1, 1));
+    node.until_synced(revision(1, 1));
     api.set_mood(Mood::Raw(http("500 Internal Server Error", "")));
     node.until_state("stale");
     api.set_mood(Mood::Raw(http("401 Unauthorized", "")));

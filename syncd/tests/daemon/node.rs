@@ -68,7 +68,10 @@ impl Node {
     /// Starts the process; an older one must have ended.
     pub fn restart(&mut self) {
         fs::write(&self.log, "").unwrap();
-        self.child = Some(command(&self.config()).stderr(self.log_file()).spawn().unwrap());
+        let mut command = command(&self.config());
+        // Both: a process that outlives a failed test must not hold the tester's output open.
+        command.stdout(self.log_file()).stderr(self.log_file());
+        self.child = Some(command.spawn().unwrap());
     }
 
     fn log_file(&self) -> Stdio {
@@ -119,6 +122,13 @@ impl Node {
 
     pub fn until_in_force(&self, revision: Revision) {
         self.until(&format!("{revision} in force"), || self.in_force() == Some(revision));
+    }
+
+    /// The snapshot is in force and the daemon has said so: before, its state
+    /// is still the one it started with.
+    pub fn until_synced(&self, revision: Revision) {
+        self.until_in_force(revision);
+        self.until_state("synced");
     }
 
     pub fn until_state(&self, state: &str) {

@@ -189,7 +189,7 @@ fn a_bundle_with_values_without_meaning_is_refused_by_name() {
 fn a_disk_that_takes_nothing_is_tried_again() {
     let api = FakeApi::start(Mood::Good, bundle(revision(1, 1), 3));
     let node = Node::start(&[&api.url]);
-    node.until_in_force(revision(1, 1));
+    node.until_synced(revision(1, 1));
     // A directory in the place of the temporary file: writing fails also for root.
     let obstacle = node.snapshots().join(".bundle.json.tmp");
     std::fs::create_dir(&obstacle).unwrap();

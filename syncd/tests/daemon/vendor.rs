@@ -28,7 +28,7 @@ fn without_v2_the_policy_is_polled_and_numbered_by_content() {
 fn what_came_by_v2_is_not_replaced_by_something_without_order() {
     let api = FakeApi::start(Mood::Good, bundle(revision(1, 1), 3));
     let node = Node::start(&[&api.url]);
-    node.until_in_force(revision(1, 1));
+    node.until_synced(revision(1, 1));
     api.set_bundle(bundle(revision(0, 0), 9));
     api.set_mood(Mood::V1);
     node.until_state("stale");
