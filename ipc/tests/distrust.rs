@@ -4,11 +4,13 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
+use ipc::snapshot::format::Header;
 use ipc::snapshot::{
-    CURRENT, Event, Follower, Meta, PREVIOUS, Snapshot, SnapshotError, Trust, compile, publish,
+    Bans, CURRENT, Event, Follower, Meta, PREVIOUS, Snapshot, SnapshotError, Trust, compile,
+    compile_bans, publish,
 };
 use policy::text::Scratch;
-use policy::{Host, Policy, Request, Rule, RuleText, Settings};
+use policy::{Ban, BanKind, Host, HostPattern, Policy, Request, Rule, RuleText, Settings};
 use proptest::prelude::*;
 
 struct Dir(PathBuf);
@@ -36,6 +38,8 @@ fn policy(listed: usize) -> Policy {
     let settings = [
         ("nwaf_host_wl", "white.example.com,*.below.org"),
         ("nwaf_ip_lm", "domain=example.com 9.9.9.9, 2001:db8::/32"),
+        ("nwaf_limit", "domain=.below.org rate=1r/s block_time=1"),
+        ("nwaf_body_exclude", "example.com/up"),
     ];
     let text = RuleText {
         url: Some("YWRtaW4=|!YQ==".into()),
@@ -48,7 +52,18 @@ fn policy(listed: usize) -> Policy {
         block_list: (0..listed)
             .map(|n| format!("10.{}.{}.1", n / 256, n % 256).parse().unwrap())
             .collect(),
-        rules: vec![Rule::parse(1, &text).unwrap()],
+        rules: [
+            text,
+            RuleText { ip: Some("10.0.0.0/8".into()), ..RuleText::default() },
+            RuleText { country: Some("Q0g=".into()), ..RuleText::default() },
+            RuleText { body: Some("YWRtaW4=".into()), ..RuleText::default() },
+            RuleText { other_headers: vec!["eA==:!YQ==".into()], ..RuleText::default() },
+            RuleText { domain: Some(".below.org".into()), ..RuleText::default() },
+        ]
+        .iter()
+        .zip(1..)
+        .map(|(text, id)| Rule::parse(id, text).unwrap())
+        .collect(),
     }
 }
 
@@ -56,21 +71,34 @@ fn bytes(generation: u64) -> Vec<u8> {
     compile(&policy(300), Meta { session: 1, generation, created_ms: 5 }).unwrap()
 }
 
+fn bans() -> Vec<u8> {
+    let ban = |n: u8| Ban {
+        range: format!("10.0.{n}.0/24").parse().unwrap(),
+        domain: if n.is_multiple_of(2) { HostPattern::Any } else { "*.below.org".parse().unwrap() },
+        kind: BanKind::ALL[usize::from(n) % 5],
+        rule: n.into(),
+        until: 1,
+    };
+    let bans: Vec<_> = (0..20).map(ban).collect();
+    compile_bans(&bans, Meta::default()).unwrap()
+}
+
 /// Asks a snapshot everything that walks its sections.
-fn ask(snapshot: &Snapshot) {
+fn ask(snapshot: &Snapshot, bans: Option<&Bans>) {
     for address in ["10.0.5.1", "9.9.9.9", "2001:db8::1", "255.255.255.255", "0.0.0.0"] {
         for host in [&b""[..], b"example.com", b"a.below.org", b"white.example.com"] {
             let headers = vec![("x", "a"), ("cookie", "b")];
             let request = Request {
                 address: Some(address.parse().unwrap()),
-                host: Host::normalised(host),
-                url: b"/%61dmin/../a",
-                args: Some(b"?a=b"),
-                headers: &headers,
-                body: None,
-                country: None,
+                method: b"PUT",
+                body: Some(b"a=admin"),
+                country: Some(*b"CH"),
+                ..Request::new(Host::normalised(host), b"/%61dmin/../a?a=b", &headers)
             };
-            snapshot.evaluate(&request, &mut Scratch::default());
+            snapshot.limit(request.host);
+            let scratch = &mut Scratch::default();
+            snapshot.reads_body(b"POST", request.host, b"/up", scratch);
+            snapshot.evaluate(bans, &request, scratch);
         }
     }
 }
@@ -89,28 +117,33 @@ proptest! {
     fn damaged_bytes_are_refused_or_harmless(
         changes in prop::collection::vec((0usize..12_000, any::<u8>()), 1..8),
         cut in prop::option::of(0usize..12_000),
+        with_bans: bool,
     ) {
-        let mut file = bytes(1);
-        // The head (header, table, small sections) is where the structure is; skip the big index.
+        let mut file = if with_bans { bans() } else { bytes(1) };
+        // Structure is in the head (header, table) and behind the big index.
         let length = file.len();
         for (at, value) in changes {
-            let at = if at < 600 { at } else { length - 1 - at % 9_000 };
+            let at = if at < 900 { at } else { length - 1 - at % 9_000 };
             file[at] = value;
         }
         if let Some(cut) = cut {
             file.truncate(length.saturating_sub(cut));
         }
-        if file.len() >= 128 {
+        if file.len() >= size_of::<Header>() {
             reseal(&mut file);
         }
         if let Ok(snapshot) = Snapshot::from_bytes(&file) {
-            ask(&snapshot);
+            ask(&snapshot, None);
+        }
+        if let Ok(bans) = Bans::from_bytes(&file) {
+            ask(&Snapshot::from_bytes(&bytes(1)).unwrap(), Some(&bans));
         }
     }
 
     #[test]
     fn any_bytes_are_survived(file in prop::collection::vec(any::<u8>(), 0..400)) {
         let _ = Snapshot::from_bytes(&file);
+        let _ = Bans::from_bytes(&file);
     }
 }
 
@@ -131,12 +164,14 @@ fn every_reason_to_refuse_is_named() {
     assert!(matches!(refused(&|f| *f.last_mut().unwrap() ^= 1), SnapshotError::Checksum));
     assert!(matches!(
         refused(&|f| {
-            f[132] = 0;
-            f[128] = 1;
+            // The first entry of the table names the second section, which then comes twice.
+            f[size_of::<Header>()] = 1;
             reseal(f);
         }),
         SnapshotError::Malformed("table")
     ));
+    assert!(matches!(Snapshot::from_bytes(&bans()), Err(SnapshotError::Kind)));
+    assert!(matches!(Bans::from_bytes(&good), Err(SnapshotError::Kind)));
 }
 
 #[test]
@@ -180,7 +215,7 @@ fn only_trusted_regular_files_are_opened() {
 #[test]
 fn publishing_keeps_the_previous_file_and_followers_see_each_once() {
     let dir = Dir::new("publish");
-    let mut follower = Follower::new(dir.0.clone(), trust(&dir.0));
+    let mut follower = Follower::<Snapshot>::new(&dir.0, trust(&dir.0));
     let mut generation = || match follower.poll() {
         Event::Loaded(snapshot) => Some(snapshot.meta().generation),
         Event::Unchanged => None,

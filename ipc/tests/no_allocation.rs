@@ -1,8 +1,8 @@
 //! A clean request is decided without allocating.
 
-use ipc::snapshot::{Meta, Snapshot, compile};
+use ipc::snapshot::{Bans, Meta, Snapshot, compile, compile_bans};
 use policy::text::Scratch;
-use policy::{Action, Host, Policy, Request, Rule, RuleText, Settings};
+use policy::{Action, Ban, BanKind, Host, Policy, Request, Rule, RuleText, Settings};
 
 /// One rule of each kind, and enough of them that selection has work to do.
 fn policy() -> Policy {
@@ -14,13 +14,22 @@ fn policy() -> Policy {
         RuleText { cookie: Some("ZXZpbA==".into()), lm: true, ..text.clone() },
         RuleText { referer: Some("!aHR0cA==".into()), ..text.clone() },
         RuleText { other_headers: vec![":YXR0YWNr".into(), "eA==:".into()], ..text.clone() },
-        RuleText { ip: Some("9.9.9.0/24".into()), domain: Some("b.org".into()), ..text },
+        RuleText { ip: Some("9.9.9.0/24".into()), domain: Some("b.org".into()), ..text.clone() },
+        RuleText { ip: Some("1.1.1.0/24".into()), country: Some("Q0g=".into()), ..text.clone() },
+        RuleText {
+            domain: Some("*.example.com".into()),
+            args: Some("eA==".into()),
+            ..text.clone()
+        },
+        RuleText { country: Some("REU=".into()), body: Some("eA==".into()), ..text },
     ];
     let settings = [
         ("nwaf_ip_wl", "domain=.white.org 1.1.1.1"),
         ("nwaf_ip_lm", "8.8.8.8"),
         ("nwaf_host_wl", "white.example.com"),
         ("nwaf_host_lm", "*.passive.org"),
+        ("nwaf_limit", "rate=5r/m block_time=60, domain=.example.com rate=1r/s block_time=0"),
+        ("nwaf_body_exclude", "a.example.com/upload"),
     ];
     Policy {
         settings: Settings::parse(settings).unwrap(),
@@ -37,6 +46,14 @@ fn policy() -> Policy {
 fn a_clean_request_allocates_nothing() {
     let bytes = compile(&policy(), Meta::default()).unwrap();
     let snapshot = Snapshot::from_bytes(&bytes).unwrap();
+    let ban = Ban {
+        range: "9.9.9.9".parse().unwrap(),
+        domain: policy::HostPattern::Any,
+        kind: BanKind::Flood,
+        rule: 0,
+        until: u64::MAX,
+    };
+    let bans = Bans::from_bytes(&compile_bans(&[ban], Meta::default()).unwrap()).unwrap();
     let headers = vec![
         ("Host", "a.example.com"),
         ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64)"),
@@ -44,21 +61,19 @@ fn a_clean_request_allocates_nothing() {
         ("Cookie", "a=b%20c; d=e"),
         ("Referer", "http://a.example.com/"),
     ];
+    let target = b"/shop/%C3%BC/../list//x?q=a+b&page=3";
     let request = Request {
         address: Some("1.1.1.1".parse().unwrap()),
-        host: Host::normalised(b"a.example.com"),
-        url: b"/shop/%C3%BC/../list//x",
-        args: Some(b"?q=a+b&page=3"),
-        headers: &headers,
-        body: None,
-        country: None,
+        country: Some(*b"DE"),
+        body: Some(b"a=b+c"),
+        ..Request::new(Host::normalised(b"a.example.com"), target, &headers)
     };
     let mut scratch = Scratch::default();
     // The first request makes the buffers that later ones find.
-    assert_eq!(snapshot.evaluate(&request, &mut scratch).action, Action::Pass);
+    assert_eq!(snapshot.evaluate(Some(&bans), &request, &mut scratch).action, Action::Pass);
     let used = allocation_counter::measure(|| {
         for _ in 0..100 {
-            assert_eq!(snapshot.evaluate(&request, &mut scratch).action, Action::Pass);
+            assert_eq!(snapshot.evaluate(Some(&bans), &request, &mut scratch).action, Action::Pass);
         }
     });
     assert_eq!(used.count_total, 0, "{used:?}");

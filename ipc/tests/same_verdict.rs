@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ipc::snapshot::{Meta, Snapshot, compile};
+use ipc::snapshot::{Bans, Meta, Snapshot, compile, compile_bans};
 use policy::text::Scratch;
-use policy::{Host, Policy, Request, Rule, RuleText, Settings};
+use policy::{Ban, BanKind, Host, Policy, Request, Rule, RuleText, Settings};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -130,16 +130,23 @@ fn rule() -> impl Strategy<Value = RuleText> {
 
 fn policy() -> impl Strategy<Value = Policy> {
     let list = || vec(entry(), 0..6);
-    let hosts = || vec(pattern(), 0..3);
-    (list(), list(), hosts(), hosts(), list(), vec(rule(), 0..6)).prop_map(
-        |(ip_wl, ip_lm, host_wl, host_lm, bl, rules)| {
+    // White lists of hosts are rare, so that most requests get further.
+    let hosts = vec((select(HOST_KEYS.to_vec()), pattern()), 0..6);
+    let paths = vec(select(vec!["*", "example.com/a", ".com/a/b", "*/"]), 0..2);
+    (list(), list(), hosts, limits(), paths, list(), vec(rule(), 0..6)).prop_map(
+        |(ip_wl, ip_lm, hosts, limits, paths, bl, rules)| {
             let strip = |list: Vec<String>| list.join(",").replace(" api=yes", "");
-            let values = [
+            let of = |key: &str| {
+                let patterns = hosts.iter().filter(|(name, _)| *name == key);
+                patterns.map(|(_, pattern)| pattern.as_str()).collect::<Vec<_>>().join(",")
+            };
+            let mut values = vec![
                 ("nwaf_ip_wl", strip(ip_wl)),
                 ("nwaf_ip_lm", strip(ip_lm)),
-                ("nwaf_host_wl", host_wl.join(",")),
-                ("nwaf_host_lm", host_lm.join(",")),
+                ("nwaf_limit", limits),
+                ("nwaf_body_exclude", paths.join(",")),
             ];
+            values.extend(HOST_KEYS.map(|key| (key, of(key))));
             Policy {
                 settings: Settings::parse(values.iter().map(|(k, v)| (*k, v.as_str()))).unwrap(),
                 block_list: bl.iter().map(|entry| entry.parse().unwrap()).collect(),
@@ -149,6 +156,40 @@ fn policy() -> impl Strategy<Value = Policy> {
                     .filter_map(|(index, text)| Rule::parse(index as u64 + 1, text).ok())
                     .collect(),
             }
+        },
+    )
+}
+
+const HOST_KEYS: [&str; 9] = [
+    "nwaf_host_lm",
+    "nwaf_mla_host_lm",
+    "nwaf_ai_extra_host_wl",
+    "nwaf_ai_extra_host_lm",
+    "nwaf_bf_detect_host_lm",
+    "nwaf_ddos_detect_host_lm",
+    "nwaf_rmq_host_exclude",
+    "nwaf_put_body_exclude",
+    "nwaf_host_wl",
+];
+
+/// Entries for different domains, each with a rate that tells it from the others.
+fn limits() -> impl Strategy<Value = String> {
+    vec(pattern(), 0..6).prop_map(|mut patterns| {
+        patterns.sort();
+        patterns.dedup();
+        let entry = |(n, pattern)| format!("domain={pattern} rate={n}r/m block_time={n}");
+        (1..).zip(patterns).map(entry).collect::<Vec<_>>().join(",")
+    })
+}
+
+fn ban() -> impl Strategy<Value = Ban> {
+    (range(), pattern(), select(BanKind::ALL.to_vec()), 0u64..3, 0u64..4).prop_map(
+        |(range, pattern, kind, rule, until)| Ban {
+            range: range.parse().unwrap(),
+            domain: pattern.parse().unwrap(),
+            kind,
+            rule,
+            until,
         },
     )
 }
@@ -167,24 +208,38 @@ proptest! {
     #[test]
     fn the_snapshot_says_what_the_policy_says(
         policy in policy(),
+        bans in vec(ban(), 0..5),
         requests in vec((option::weighted(0.9, address()), host(), piece(), option::of(piece()),
             vec((select(vec!["x", "Y", "cookie", "User-Agent", "REFERER"]), piece()), 0..5),
-            option::of(piece()), option::of(select(vec![*b"CH", *b"RU"]))), 1..8),
+            option::of(piece()), option::of(select(vec![*b"CH", *b"RU"])), any::<bool>(), 0u64..4),
+            1..8),
     ) {
-        let bytes = compile(&policy, Meta::default()).unwrap();
-        let snapshot = Snapshot::from_bytes(&bytes).unwrap();
+        let snapshot = Snapshot::from_bytes(&compile(&policy, Meta::default()).unwrap()).unwrap();
+        let file = Bans::from_bytes(&compile_bans(&bans, Meta::default()).unwrap()).unwrap();
         let mut scratch = Scratch::default();
-        for (address, host, url, args, headers, body, country) in &requests {
+        for (address, host, url, args, headers, body, country, put, time) in &requests {
+            let host = Host::normalised(host.as_bytes());
             let request = Request {
+                time: *time,
+                method: if *put { b"PUT" } else { b"POST" },
                 address: *address,
-                host: Host::normalised(host.as_bytes()),
+                host,
                 url,
                 args: args.as_deref(),
                 headers,
                 body: body.as_deref(),
                 country: *country,
             };
-            prop_assert_eq!(snapshot.evaluate(&request, &mut scratch), policy.evaluate(&request));
+            let verdict = snapshot.evaluate(Some(&file), &request, &mut scratch);
+            prop_assert_eq!(verdict, policy.evaluate(&bans, &request));
+            prop_assert_eq!(snapshot.host_lists(host), policy.settings.host_lists(host));
+            let limit = policy.settings.limit(host).map(|limit| (limit.rate, limit.block_time));
+            let in_force = snapshot.limit(host).map(|limit| (limit.rate, limit.block_time));
+            prop_assert_eq!(in_force, limit);
+            scratch.begin();
+            let reads = snapshot.reads_body(request.method, host, url, &mut scratch);
+            let expected = policy.settings.reads_body(request.method, host, url, &mut Scratch::default());
+            prop_assert_eq!(reads, expected);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A shortage that passes must not keep a worker on an old policy.
 
-use ipc::snapshot::{Event, Follower, Meta, Trust, compile, publish};
+use ipc::snapshot::{Event, Follower, Meta, Snapshot, Trust, compile, publish};
 use policy::Policy;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
@@ -10,7 +10,7 @@ fn a_file_that_cannot_be_opened_now_is_tried_again() {
     let bytes = compile(&Policy::default(), Meta { generation: 7, ..Meta::default() }).unwrap();
     publish(dir.path(), &bytes).unwrap();
     let owner = rustix::process::geteuid().as_raw();
-    let mut follower = Follower::new(dir.path().to_owned(), Trust { owner });
+    let mut follower = Follower::<Snapshot>::new(dir.path(), Trust { owner });
 
     let usual = getrlimit(Resource::Nofile);
     let scarce = rustix::process::Rlimit { current: Some(0), ..usual };

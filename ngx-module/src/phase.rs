@@ -19,14 +19,12 @@ use std::net::IpAddr;
 use policy::text::Scratch;
 use policy::{Action, Host, Verdict};
 
-use ipc::snapshot::Snapshot;
-
 use crate::directives::{LocationConf, Mode, OnError};
 use crate::ffi::log::Level;
 use crate::ffi::request::Request;
 use crate::guard::Panic;
 use crate::judgement::{Failure, Judgement, Outcome};
-use crate::worker;
+use crate::worker::{self, InForce};
 use crate::zone::Counter;
 
 /// What nginx shall do with the request.
@@ -146,27 +144,23 @@ fn begin<'r>(request: Request<'r>, address: Option<IpAddr>) -> Option<&'r Judgem
 fn judge(request: Request<'_>, judgement: &Judgement) {
     #[cfg(feature = "fault-injection")]
     fault(request, b"panic");
-    let asked = worker::ask(|snapshot, scratch| {
-        let (url, args) = policy::Request::split_target(request.target());
+    let asked = worker::ask(|in_force, scratch| {
         // nginx has validated the host, put it in lower case and cut the port; it
         // leaves the many spellings of an IPv6 address, which alone allocate.
         let host = request.host();
         let literal = (host.first() == Some(&b'[')).then(|| Host::normalise(host));
         let headers = request.headers();
+        let host = Host::normalised(literal.as_deref().unwrap_or(host));
         let view = policy::Request {
+            method: request.method(),
             address: judgement.address.get(),
-            host: Host::normalised(literal.as_deref().unwrap_or(host)),
-            url,
-            args,
-            headers: &headers,
-            body: None,
-            country: None,
+            ..policy::Request::new(host, request.target(), &headers)
         };
-        judgement.conclude(&snapshot.evaluate(&view, scratch));
+        judgement.conclude(&in_force.evaluate(&view, scratch));
         if let Some(line) = request.other_host_line() {
-            judge_other_host(snapshot, scratch, view, line, judgement);
+            judge_other_host(in_force, scratch, view, line, judgement);
         }
-        judgement.generation.set(Some(snapshot.meta().generation));
+        judgement.generation.set(Some(in_force.policy.meta().generation));
     });
     if asked.is_none() {
         judgement.fail(Failure::NoSnapshot);
@@ -177,7 +171,7 @@ fn judge(request: Request<'_>, judgement: &Judgement) {
 /// may believe the `Host` line. Of both verdicts the stricter one holds.
 #[cold]
 fn judge_other_host(
-    snapshot: &Snapshot,
+    in_force: &InForce,
     scratch: &mut Scratch,
     view: policy::Request<'_>,
     line: &[u8],
@@ -188,7 +182,7 @@ fn judge_other_host(
     if host == view.host {
         return;
     }
-    let verdict = snapshot.evaluate(&policy::Request { host, ..view }, scratch);
+    let verdict = in_force.evaluate(&policy::Request { host, ..view }, scratch);
     if strictness(verdict.action) > strictness(judgement.verdict().action) {
         judgement.conclude(&verdict);
     }

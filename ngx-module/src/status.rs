@@ -28,17 +28,24 @@ fn snapshot(out: &mut String, conf: &MainConf) {
     string(out, dir.as_deref().unwrap_or(DEFAULT_SNAPSHOT_DIR));
     match worker::active().as_deref() {
         Some(active) => {
-            let (meta, counts) = (active.meta(), active.counts());
+            let (meta, counts) = (active.policy.meta(), active.policy.counts());
             write(out, format_args!(",\"session\":{}", meta.session));
             write(out, format_args!(",\"generation\":{}", meta.generation));
             write(out, format_args!(",\"created\":\"{}\"", os::utc(meta.created_ms)));
             write(out, format_args!(",\"addresses\":{}", counts.addresses));
             write(out, format_args!(",\"hosts\":{}", counts.hosts));
             write(out, format_args!(",\"rules\":{}", counts.rules));
+            let bans = active.bans.as_deref();
+            let count = bans.map_or(0, |bans| bans.counts().addresses);
+            write(out, format_args!(",\"bans\":{count},\"bans_generation\":"));
+            match bans {
+                Some(bans) => write(out, format_args!("{}", bans.meta().generation)),
+                None => out.push_str("null"),
+            }
         }
         None => out.push_str(
             ",\"session\":null,\"generation\":null,\"created\":null,\
-             \"addresses\":0,\"hosts\":0,\"rules\":0",
+             \"addresses\":0,\"hosts\":0,\"rules\":0,\"bans\":0,\"bans_generation\":null",
         ),
     }
     out.push_str(",\"last_refusal\":");

@@ -1,4 +1,4 @@
-//! The life of one worker: which snapshot is in force, and the thread that changes it.
+//! The life of one worker: which policy and bans are in force, and the thread that changes them.
 //!
 //! The first snapshot is loaded before the worker takes its first connection.
 //! After that one background thread looks for another one every [`INTERVAL`],
@@ -26,7 +26,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwapOption, Cache, Guard};
-use ipc::snapshot::{CURRENT, Event, Follower, PREVIOUS, Snapshot, SnapshotError, Trust};
+use ipc::snapshot::{
+    BANS, Bans, CURRENT, Event, Follower, PREVIOUS, Snapshot, SnapshotError, Trust,
+};
 use policy::text::Scratch;
 
 use crate::directives::{DirError, SnapshotDir, trust_of};
@@ -42,7 +44,7 @@ const INTERVAL_AFTER_PANIC: Duration = Duration::from_secs(5);
 /// Numbers for [`Table::complain`] where there is no file to name.
 const NO_FILE: u64 = 1;
 
-static ACTIVE: ArcSwapOption<Snapshot> = ArcSwapOption::const_empty();
+static ACTIVE: ArcSwapOption<InForce> = ArcSwapOption::const_empty();
 static SLOT: OnceLock<&'static Slot> = OnceLock::new();
 /// Counts of a worker that found no room in the table, and of the master.
 static NO_SLOT: Slot = Slot::new();
@@ -56,10 +58,34 @@ struct Running {
     table: Option<&'static Table>,
 }
 
+/// A policy, and the bans beside it: changed together, so that a request takes one look.
+pub struct InForce {
+    /// The policy.
+    pub policy: Arc<Snapshot>,
+    /// The bans; none where no file of bans was ever seen.
+    pub bans: Option<Arc<Bans>>,
+    /// Seconds since 1970 at which the monotonic clock began, as the wall clock
+    /// said when the bans came: they end by this, however the wall clock is set later.
+    pub clock_base: u64,
+}
+
+impl InForce {
+    /// Decides about a request, whose time is put in here.
+    #[inline]
+    pub fn evaluate(
+        &self,
+        request: &policy::Request<'_>,
+        scratch: &mut Scratch,
+    ) -> policy::Verdict {
+        let time = self.clock_base + os::monotonic_s();
+        self.policy.evaluate(self.bans.as_deref(), &policy::Request { time, ..*request }, scratch)
+    }
+}
+
 /// What the event loop needs to ask the policy.
 struct Desk {
-    /// The snapshot asked last: as long as it is in force, asking takes no atomic write.
-    active: Cache<&'static ArcSwapOption<Snapshot>, Option<Arc<Snapshot>>>,
+    /// What was asked last: as long as it is in force, asking takes no atomic write.
+    active: Cache<&'static ArcSwapOption<InForce>, Option<Arc<InForce>>>,
     /// Buffers for decoding, kept so that they are allocated once.
     scratch: Scratch,
 }
@@ -68,21 +94,21 @@ thread_local! {
     static DESK: RefCell<Option<Desk>> = const { RefCell::new(None) };
 }
 
-/// Asks the snapshot in force; `None` where there is none. No lock, no system call.
+/// Asks what is in force; `None` where nothing is. No lock, no system call.
 #[inline]
-pub fn ask<T>(question: impl FnOnce(&Snapshot, &mut Scratch) -> T) -> Option<T> {
+pub fn ask<T>(question: impl FnOnce(&InForce, &mut Scratch) -> T) -> Option<T> {
     DESK.with_borrow_mut(|desk| {
         let desk = desk.get_or_insert_with(|| Desk {
             active: Cache::new(&ACTIVE),
             scratch: Scratch::default(),
         });
-        let snapshot = desk.active.load().as_deref()?;
-        Some(question(snapshot, &mut desk.scratch))
+        let in_force = desk.active.load().as_deref()?;
+        Some(question(in_force, &mut desk.scratch))
     })
 }
 
-/// The snapshot in force, for those who ask rarely.
-pub fn active() -> Guard<Option<Arc<Snapshot>>> {
+/// What is in force, for those who ask rarely.
+pub fn active() -> Guard<Option<Arc<InForce>>> {
     ACTIVE.load()
 }
 
@@ -116,8 +142,15 @@ pub fn start(dir: SnapshotDir, table: Option<&'static Table>) {
         ),
     }
     let file = dir.path.join(CURRENT);
-    let mut pursuit =
-        Pursuit { dir, file, follower: None, dir_told: false, table, retired: Vec::new() };
+    let mut pursuit = Pursuit {
+        dir,
+        file,
+        followers: None,
+        dir_told: false,
+        bans: None,
+        table,
+        retired: Vec::new(),
+    };
     pursuit.look_guarded();
 
     let stop = Arc::new(AtomicBool::new(false));
@@ -158,15 +191,24 @@ struct Pursuit {
     dir: SnapshotDir,
     /// The file in force.
     file: PathBuf,
-    /// With whose snapshots are believed; `None` until the directory exists and
-    /// may be trusted.
-    follower: Option<(Follower, Trust)>,
+    /// `None` until the directory exists and may be trusted.
+    followers: Option<Followers>,
     /// The state of the missing directory has been reported.
     dir_told: bool,
+    /// The bans in force, with their clock.
+    bans: Option<(Arc<Bans>, u64)>,
     table: Option<&'static Table>,
     /// Not in force any more; the event loop may still hold them, and must not be
     /// the one that unmaps them.
-    retired: Vec<Arc<Snapshot>>,
+    retired: Vec<Arc<InForce>>,
+}
+
+/// What follows the files of a directory.
+struct Followers {
+    policy: Follower<Snapshot>,
+    bans: Follower<Bans>,
+    /// Whose files are believed.
+    trust: Trust,
 }
 
 /// What a look found.
@@ -189,7 +231,7 @@ impl Pursuit {
             }
             if !self.look_guarded() {
                 // Start over: what the follower remembers may be half true.
-                self.follower = None;
+                self.followers = None;
                 thread::park_timeout(INTERVAL_AFTER_PANIC);
             }
         }
@@ -209,8 +251,11 @@ impl Pursuit {
     }
 
     fn look(&mut self) {
-        self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
-        match self.find() {
+        self.retired.retain(|retired| Arc::strong_count(retired) > 1);
+        let found = self.find();
+        // Bans first, so that a policy that comes with them finds them.
+        self.look_for_bans();
+        match found {
             Found::Nothing => {}
             Found::Loaded(snapshot) => self.activate(snapshot),
             Found::Refused(why) => self.refuse(why),
@@ -233,7 +278,7 @@ impl Pursuit {
     }
 
     fn find(&mut self) -> Found {
-        if self.follower.is_none() {
+        if self.followers.is_none() {
             let trust = match self.dir.trust.map_or_else(|| trust_of(&self.dir.path), Ok) {
                 Ok(trust) => trust,
                 Err(_) if self.dir_told => return Found::Nothing,
@@ -248,14 +293,63 @@ impl Pursuit {
                     };
                 }
             };
-            self.follower = Some((Follower::new(self.dir.path.clone(), trust), trust));
+            let dir = &self.dir.path;
+            let (policy, bans) = (Follower::new(dir, trust), Follower::new(dir, trust));
+            self.followers = Some(Followers { policy, bans, trust });
         }
-        match self.follower.as_mut().map(|(follower, _)| follower.poll()) {
+        match self.followers.as_mut().map(|followers| followers.policy.poll()) {
             None | Some(Event::Unchanged) => Found::Nothing,
             Some(Event::Loaded(snapshot)) => Found::Loaded(snapshot),
             Some(Event::Refused(why)) => Found::Refused(why.to_string()),
             Some(Event::Missing) => Found::Missing,
         }
+    }
+
+    /// Puts other bans in force where there are any. Bans that are missing or
+    /// refused change nothing: those in force end by themselves.
+    fn look_for_bans(&mut self) {
+        let Some(followers) = &mut self.followers else { return };
+        match followers.bans.poll() {
+            Event::Unchanged | Event::Missing => {}
+            Event::Loaded(bans) => {
+                let (count, generation) = (bans.counts().addresses, bans.meta().generation);
+                let clock_base = since_1970().as_secs().saturating_sub(os::monotonic_now_s());
+                self.bans = Some((bans, clock_base));
+                let policy = ACTIVE.load().as_deref().map(|active| Arc::clone(&active.policy));
+                if let Some(policy) = policy {
+                    self.exchange(policy);
+                }
+                log::cycle(
+                    log::Level::Info,
+                    format_args!("nwaf: {count} bans of generation {generation} are in force"),
+                );
+            }
+            Event::Refused(why) => {
+                slot().count(Counter::Refusals);
+                let file = self.dir.path.join(BANS);
+                if self.table.is_none_or(|table| {
+                    table.complain_about_bans(number_of(&file).unwrap_or(NO_FILE))
+                }) {
+                    log::cycle(
+                        log::Level::Warn,
+                        format_args!(
+                            "nwaf: bans {} refused: {why}; those before them stay until they end",
+                            file.display()
+                        ),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Puts a policy and the bans beside it in force.
+    fn exchange(&mut self, policy: Arc<Snapshot>) {
+        let (bans, clock_base) = match &self.bans {
+            Some((bans, clock_base)) => (Some(Arc::clone(bans)), *clock_base),
+            None => (None, 0),
+        };
+        let in_force = Arc::new(InForce { policy, bans, clock_base });
+        self.retired.extend(ACTIVE.swap(Some(in_force)));
     }
 
     fn activate(&mut self, snapshot: Arc<Snapshot>) {
@@ -268,7 +362,7 @@ impl Pursuit {
 
     fn put_in_force(&mut self, snapshot: Arc<Snapshot>) {
         let (meta, counts) = (snapshot.meta(), snapshot.counts());
-        self.retired.extend(ACTIVE.swap(Some(snapshot)));
+        self.exchange(snapshot);
         let now_ms = u64::try_from(since_1970().as_millis()).unwrap_or(u64::MAX);
         slot().activated(meta.session, meta.generation, now_ms);
         log::cycle(
@@ -297,7 +391,7 @@ impl Pursuit {
 
     /// The file has gone; what is in force stays, for a gap in publishing is no new policy.
     fn lose(&mut self) {
-        let kept = ACTIVE.load().as_deref().map(Snapshot::meta);
+        let kept = ACTIVE.load().as_deref().map(|active| active.policy.meta());
         let told = match kept {
             Some(kept) => format!(
                 "does not exist any more; generation {} stays until the worker ends",
@@ -324,9 +418,12 @@ impl Pursuit {
     /// used, and says what it is.
     fn instead(&mut self) -> String {
         if let Some(kept) = ACTIVE.load().as_deref() {
-            return format!("the previous one (generation {}) stays", kept.meta().generation);
+            let generation = kept.policy.meta().generation;
+            return format!("the previous one (generation {generation}) stays");
         }
-        let Some((_, trust)) = self.follower else { return "there is none before it".to_owned() };
+        let Some(Followers { trust, .. }) = self.followers else {
+            return "there is none before it".to_owned();
+        };
         match Snapshot::open(&self.dir.path.join(PREVIOUS), trust) {
             Ok(previous) => {
                 let generation = previous.meta().generation;

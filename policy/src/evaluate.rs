@@ -2,7 +2,7 @@
 
 use crate::text::Scratch;
 use crate::verdict::{Decision, Source, Verdict, Zone};
-use crate::{AddressEntry, HostPattern, Request, Rule, Settings};
+use crate::{AddressEntry, Ban, HostLists, Request, Rule, Settings};
 
 /// A whole policy. The snapshot must give the same verdicts for it, faster.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,19 +17,31 @@ pub struct Policy {
 
 impl Policy {
     /// Decides one request by looking at every entry in turn: O(size of the policy).
-    pub fn evaluate(&self, request: &Request<'_>) -> Verdict {
-        let hosts = |list: &[HostPattern]| list.iter().any(|p| p.matches(request.host));
+    ///
+    /// `bans` are those in force, in the order in which they are to be recorded.
+    pub fn evaluate(&self, bans: &[Ban], request: &Request<'_>) -> Verdict {
         let listed = |list: &[AddressEntry]| {
             request.address.is_some_and(|a| list.iter().any(|e| e.matches(a, request.host)))
         };
-        if hosts(&self.settings.host_wl) {
+        let lists = self.settings.host_lists(request.host);
+        if lists.has(HostLists::BYPASS) {
             return Verdict::bypass(Source::HostWhiteList);
         }
         if listed(&self.settings.ip_wl) {
             return Verdict::bypass(Source::AddressWhiteList);
         }
-        let observe = hosts(&self.settings.host_lm) || listed(&self.settings.ip_lm);
+        let observe = lists.has(HostLists::OBSERVE) || listed(&self.settings.ip_lm);
         let mut decision = Decision::new(observe);
+        let holds = |ban: &&Ban| {
+            request.address.is_some_and(|a| ban.matches(a, request.host, request.time))
+        };
+        for ban in bans.iter().filter(holds).filter(|ban| !ban.kind.is_dropped(lists)) {
+            let observed = ban.kind.is_observed(lists);
+            decision.hit(Source::Ban(ban.kind, ban.rule), Zone::Ip, observed, true);
+        }
+        if decision.is_blocked() {
+            return decision.finish();
+        }
         if listed(&self.block_list) {
             let report = self
                 .block_list
@@ -41,6 +53,10 @@ impl Policy {
             }
         }
         let mut scratch = Scratch::default();
+        let Request { method, host, url, .. } = *request;
+        let body =
+            request.body.filter(|_| self.settings.reads_body(method, host, url, &mut scratch));
+        let request = &Request { body, ..*request };
         for rule in self.rules.iter().filter(|rule| rule.active) {
             if rule.matches(request, &mut scratch) {
                 decision.hit(Source::Rule(rule.id), rule.zone(), rule.lm, rule.api);

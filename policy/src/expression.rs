@@ -69,6 +69,11 @@ impl<T> Expression<T> {
         }
     }
 
+    /// An expression of these terms; none without a term or with more than [`EXPRESSION_TERMS`].
+    pub fn from_terms(terms: Vec<Term<T>>) -> Option<Self> {
+        (1..=EXPRESSION_TERMS).contains(&terms.len()).then_some(Self(terms))
+    }
+
     /// The terms in the order written; never empty.
     pub fn terms(&self) -> &[Term<T>] {
         &self.0

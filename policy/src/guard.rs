@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::expression::Expression;
-use crate::{AddressEntry, AddressRange, HostPattern, Policy};
+use crate::{AddressEntry, AddressRange, HostPattern, Key, Policy};
 
 /// Why a policy needs an explicit `force`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub enum Danger {
     BlocksAllV4,
     /// The block list covers every IPv6 address for every host.
     BlocksAllV6,
+    /// This list of addresses covers a whole family for every host: nobody is stopped.
+    StopsNobody(Key),
     /// The rule with this id holds for every address of a family and names nothing else.
     RuleBlocksAll(u64),
 }
@@ -21,32 +23,26 @@ impl std::fmt::Display for Danger {
         match self {
             Self::BlocksAllV4 => f.write_str("the block list covers every IPv4 address"),
             Self::BlocksAllV6 => f.write_str("the block list covers every IPv6 address"),
+            Self::StopsNobody(key) => {
+                write!(f, "{key} covers every address of a family, so nobody would be stopped")
+            }
             Self::RuleBlocksAll(id) => write!(f, "rule {id} blocks every address of a family"),
         }
     }
 }
 
-/// The first danger of a policy. O(n log n) in the length of the block list.
+/// The first danger of a policy. O(n log n) in the length of the address lists.
 pub fn danger(policy: &Policy) -> Option<Danger> {
-    if covers(
-        &policy.block_list,
-        |range| match range {
-            AddressRange::V4 { first, last } => Some((u128::from(first), u128::from(last))),
-            AddressRange::V6 { .. } => None,
-        },
-        u128::from(u32::MAX),
-    ) {
+    if covers_v4(&policy.block_list) {
         return Some(Danger::BlocksAllV4);
     }
-    if covers(
-        &policy.block_list,
-        |range| match range {
-            AddressRange::V6 { first, last } => Some((first, last)),
-            AddressRange::V4 { .. } => None,
-        },
-        u128::MAX,
-    ) {
+    if covers_v6(&policy.block_list) {
         return Some(Danger::BlocksAllV6);
+    }
+    for (key, list) in [(Key::IpWl, &policy.settings.ip_wl), (Key::IpLm, &policy.settings.ip_lm)] {
+        if covers_v4(list) || covers_v6(list) {
+            return Some(Danger::StopsNobody(key));
+        }
     }
     policy.rules.iter().find_map(|rule| {
         let everywhere =
@@ -80,6 +76,22 @@ fn holds_for_a_family(expression: &Expression<AddressRange>) -> bool {
     let all_v4 = v4.iter().all(|a| holds(IpAddr::V4((*a).into())));
     let all_v6 = v6.iter().all(|a| holds(IpAddr::V6((*a).into())));
     (all_v4 && !v4.is_empty()) || (all_v6 && !v6.is_empty())
+}
+
+fn covers_v4(list: &[AddressEntry]) -> bool {
+    let ends = |range| match range {
+        AddressRange::V4 { first, last } => Some((u128::from(first), u128::from(last))),
+        AddressRange::V6 { .. } => None,
+    };
+    covers(list, ends, u128::from(u32::MAX))
+}
+
+fn covers_v6(list: &[AddressEntry]) -> bool {
+    let ends = |range| match range {
+        AddressRange::V6 { first, last } => Some((first, last)),
+        AddressRange::V4 { .. } => None,
+    };
+    covers(list, ends, u128::MAX)
 }
 
 fn covers(
@@ -129,6 +141,17 @@ mod tests {
         assert_eq!(listed(&["domain=a.com 0.0.0.0/0"]), None);
         assert_eq!(listed(&["0.0.0.0/1", "128.0.0.1-255.255.255.255"]), None);
         assert_eq!(listed(&["1.0.0.0/8", "1.1.1.1"]), None);
+    }
+
+    #[test]
+    fn a_list_that_lets_everybody_through_is_found() {
+        let set = |pairs: &[(&str, &str)]| {
+            let settings = crate::Settings::parse(pairs.iter().copied()).unwrap();
+            danger(&Policy { settings, ..Policy::default() })
+        };
+        assert_eq!(set(&[("nwaf_ip_wl", "0.0.0.0/0")]), Some(Danger::StopsNobody(Key::IpWl)));
+        assert_eq!(set(&[("nwaf_ip_lm", "1.1.1.1, ::/0")]), Some(Danger::StopsNobody(Key::IpLm)));
+        assert_eq!(set(&[("nwaf_ip_wl", "domain=a.com 0.0.0.0/0, 10.0.0.0/8")]), None);
     }
 
     #[test]

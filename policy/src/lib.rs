@@ -11,9 +11,13 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod ban;
+pub mod body;
 pub mod error;
 pub mod expression;
 pub mod host;
+pub mod host_lists;
+pub mod limit;
 pub mod limits;
 pub mod list;
 pub mod request;
@@ -26,10 +30,14 @@ mod evaluate;
 mod guard;
 
 pub use address::{AddressEntry, AddressRange};
+pub use ban::{Ban, BanKind};
+pub use body::BodyExclusion;
 pub use error::Invalid;
 pub use evaluate::Policy;
 pub use guard::{Danger, danger};
 pub use host::{Host, HostPattern};
+pub use host_lists::HostLists;
+pub use limit::Limit;
 pub use request::{Headers, Request};
 pub use rule::{Rule, RuleText};
 pub use settings::{Key, Settings};

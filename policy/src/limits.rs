@@ -17,6 +17,10 @@ pub const HEADER_CONDITIONS: usize = 64;
 pub const HOST_BYTES: usize = 253;
 /// Bytes of one label of a host name (RFC 1035, section 2.3.4).
 pub const LABEL_BYTES: usize = 63;
+/// Entries of `nwaf_limit`. Every one may need counters of its own in nginx's shared memory.
+pub const LIMITS: usize = 10_000;
+/// Bans in force at one time. They are compiled anew with every change among them.
+pub const BANS: usize = 1_000_000;
 /// Longest ban a limit may set, in seconds: one year.
 pub const BLOCK_TIME_SECONDS: u32 = 31_536_000;
 /// Highest rate a limit may name, in requests per unit.

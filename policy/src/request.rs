@@ -30,6 +30,10 @@ impl<N: AsRef<[u8]>, V: AsRef<[u8]>> Headers for Vec<(N, V)> {
 /// field does not apply, whatever its operators say.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
+    /// When it came, in seconds since 1970; bans end by it.
+    pub time: u64,
+    /// The method as sent; methods are case-sensitive (RFC 9110, section 9.1).
+    pub method: &'a [u8],
     /// The client, after realip; `None` for a unix socket.
     pub address: Option<IpAddr>,
     /// The host nginx resolved, normalised; empty where there is none.
@@ -47,6 +51,14 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
+    /// A GET for a target, from nowhere and at the beginning of time; what else
+    /// is known is put in with `..Request::new(..)`.
+    pub fn new(host: Host<'a>, target: &'a [u8], headers: &'a dyn Headers) -> Self {
+        let (url, args) = Self::split_target(target);
+        let (address, body, country) = (None, None, None);
+        Self { time: 0, method: b"GET", address, host, url, args, headers, body, country }
+    }
+
     /// Splits a request target into path and query (with its `?`). The path of
     /// `http://host?query` is `/`, as nginx serves it.
     pub fn split_target(target: &'a [u8]) -> (&'a [u8], Option<&'a [u8]>) {

@@ -183,6 +183,10 @@ impl HeaderCondition {
             return Err(refuse("a name is negated with !!, a value with !"));
         }
         let name = decode_base64(field, name)?.to_ascii_lowercase();
+        // nginx never hands out such a name, so the condition could only deceive.
+        if name.iter().any(|byte| *byte <= b' ' || matches!(byte, b':' | 0x7f)) {
+            return Err(refuse("a header's name has no spaces, colons or control characters"));
+        }
         let value = value.trim();
         if name.is_empty() {
             if absent || value.is_empty() {

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::limits::{BLOCK_TIME_SECONDS, RATE};
-use crate::{AddressEntry, HostPattern, Invalid, list};
+use crate::body::BodyExclusion;
+use crate::limit::{self, Limit};
+use crate::text::Scratch;
+use crate::{AddressEntry, Host, HostLists, HostPattern, Invalid, list};
 
 /// The name of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -98,124 +100,17 @@ impl FromStr for Key {
     }
 }
 
-/// The unit of a rate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Per {
-    /// `r/s`
-    Second,
-    /// `r/m`
-    Minute,
-}
-
-/// One entry of `nwaf_limit`: `rate=5r/m block_time=600 [domain=<pattern>]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limit {
-    /// The hosts it bans for.
-    pub domain: HostPattern,
-    /// Blocked requests that are still allowed in one unit; 1 to [`RATE`].
-    pub rate: u32,
-    /// The unit.
-    pub per: Per,
-    /// Seconds of the ban; 0 never bans.
-    pub block_time: u32,
-}
-
-impl FromStr for Limit {
-    type Err = Invalid;
-
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        const REMEDY: &str =
-            "write rate=5r/m block_time=600, optionally with domain=<pattern>; r/s counts a second";
-        let refuse = |reason: String| Invalid::new("nwaf_limit", text, reason, REMEDY);
-        let (mut domain, mut rate, mut block_time) = (None, None, None);
-        for option in text.split_whitespace() {
-            let (name, value) = option
-                .split_once('=')
-                .ok_or_else(|| refuse(format!("{option:?} is not an option")))?;
-            let twice = match name {
-                "domain" => domain.replace(value.parse::<HostPattern>()?).is_some(),
-                "rate" => {
-                    let (count, per) = match (value.strip_suffix("r/m"), value.strip_suffix("r/s"))
-                    {
-                        (Some(count), _) => (count, Per::Minute),
-                        (_, Some(count)) => (count, Per::Second),
-                        _ => return Err(refuse(format!("{value:?} does not end in r/m or r/s"))),
-                    };
-                    let count = count
-                        .parse::<u32>()
-                        .ok()
-                        .filter(|count| (1..=RATE).contains(count))
-                        .ok_or_else(|| refuse(format!("a rate is a number of 1-{RATE}")))?;
-                    rate.replace((count, per)).is_some()
-                }
-                "block_time" => {
-                    let seconds = value
-                        .parse::<u32>()
-                        .ok()
-                        .filter(|seconds| *seconds <= BLOCK_TIME_SECONDS)
-                        .ok_or_else(|| {
-                            refuse(format!(
-                                "block_time is a number of seconds, 0-{BLOCK_TIME_SECONDS}"
-                            ))
-                        })?;
-                    block_time.replace(seconds).is_some()
-                }
-                _ => return Err(refuse(format!("unknown option {name:?}"))),
-            };
-            if twice {
-                return Err(refuse(format!("{name} is given twice")));
-            }
-        }
-        let (rate, per) = rate.ok_or_else(|| refuse("rate is missing".into()))?;
-        let block_time = block_time.ok_or_else(|| refuse("block_time is missing".into()))?;
-        Ok(Self { domain: domain.unwrap_or(HostPattern::Any), rate, per, block_time })
-    }
-}
-
-/// One entry of `nwaf_body_exclude`: `*` or `host/path`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BodyExclusion {
-    /// The hosts.
-    pub host: HostPattern,
-    /// The exact path, with its leading slash; `None` for `*`, which is every path.
-    pub path: Option<String>,
-}
-
-impl FromStr for BodyExclusion {
-    type Err = Invalid;
-
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        if text == "*" {
-            return Ok(Self { host: HostPattern::Any, path: None });
-        }
-        let slash = text.find('/').ok_or_else(|| {
-            Invalid::new(
-                "nwaf_body_exclude",
-                text,
-                "there is no path after the host",
-                "write * or host/path, for example example.com/upload",
-            )
-        })?;
-        let (host, path) = text.split_at(slash);
-        Ok(Self { host: host.parse()?, path: Some(path.to_owned()) })
-    }
-}
-
 /// The active settings, understood.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// `nwaf_limit`
+    /// `nwaf_limit`; no two entries have the same domain.
     pub limit: Vec<Limit>,
     /// `nwaf_ip_wl`
     pub ip_wl: Vec<AddressEntry>,
     /// `nwaf_ip_lm`
     pub ip_lm: Vec<AddressEntry>,
-    /// `nwaf_host_wl`
-    pub host_wl: Vec<HostPattern>,
-    /// `nwaf_host_lm`
-    pub host_lm: Vec<HostPattern>,
-    /// The settings that are lists of hosts for the detectors.
-    pub detector_hosts: BTreeMap<Key, Vec<HostPattern>>,
+    /// The nine settings that are lists of hosts, see [`HostLists`].
+    pub hosts: BTreeMap<Key, Vec<HostPattern>>,
     /// `nwaf_body_exclude`
     pub body_exclude: Vec<BodyExclusion>,
 }
@@ -240,23 +135,56 @@ impl Settings {
         if refused.is_empty() { Ok(settings) } else { Err(refused) }
     }
 
+    /// The host lists that hold for a host. O(entries).
+    pub fn host_lists(&self, host: Host<'_>) -> HostLists {
+        self.hosts.iter().fold(HostLists::default(), |lists, (key, patterns)| {
+            match HostLists::of(*key) {
+                Some(list) if patterns.iter().any(|p| p.matches(host)) => lists.with(list),
+                _ => lists,
+            }
+        })
+    }
+
+    /// The entry of `nwaf_limit` that counts for a host. O(entries).
+    pub fn limit(&self, host: Host<'_>) -> Option<&Limit> {
+        limit::resolve(&self.limit, host)
+    }
+
+    /// Whether the body of a request may be read: not where `nwaf_body_exclude` names
+    /// host and path, nor for PUT where `nwaf_put_body_exclude` names the host. O(entries).
+    ///
+    /// `url` is the path as sent; `scratch` was begun for the request.
+    pub fn reads_body(
+        &self,
+        method: &[u8],
+        host: Host<'_>,
+        url: &[u8],
+        scratch: &mut Scratch,
+    ) -> bool {
+        if method == b"PUT" && self.host_lists(host).has(HostLists::PUT_BODY_UNREAD) {
+            return false;
+        }
+        let path = scratch.path_as_served(url);
+        !self.body_exclude.iter().any(|entry| entry.matches(host, path))
+    }
+
     fn set(&mut self, key: Key, value: &str) -> Result<(), Vec<Invalid>> {
         let name = key.name();
         match key {
-            Key::Limit => self.limit = list::parse(name, value)?,
+            Key::Limit => self.limit = limit::parse(name, value)?,
             Key::IpWl => self.ip_wl = list::parse(name, value)?,
             Key::IpLm => self.ip_lm = list::parse(name, value)?,
-            Key::HostWl => self.host_wl = list::parse(name, value)?,
-            Key::HostLm => self.host_lm = list::parse(name, value)?,
             Key::BodyExclude => self.body_exclude = list::parse(name, value)?,
-            Key::MlaHostLm
+            Key::HostWl
+            | Key::HostLm
+            | Key::MlaHostLm
             | Key::AiExtraHostWl
             | Key::AiExtraHostLm
             | Key::BfDetectHostLm
             | Key::DdosDetectHostLm
             | Key::RmqHostExclude
             | Key::PutBodyExclude => {
-                self.detector_hosts.insert(key, list::parse(name, value)?);
+                self.hosts.insert(key, list::parse(name, value)?);
             }
         }
         Ok(())
@@ -285,7 +213,7 @@ mod tests {
         assert_eq!(settings.limit.len(), 2);
         assert_eq!(settings.limit[1].domain, HostPattern::Exact("example.com".into()));
         assert_eq!(settings.ip_wl.len(), 3);
-        assert_eq!(settings.host_lm, [HostPattern::Any]);
+        assert_eq!(settings.hosts[&Key::HostLm], [HostPattern::Any]);
     }
 
     #[test]

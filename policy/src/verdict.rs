@@ -2,11 +2,12 @@
 //!
 //! The order of decisions (design of the product, "Verdict order"):
 //! host white list and address white list end the analysis (bypass); then the
-//! first *blocking* reason of block list and extended rules decides. A stage
+//! first *blocking* reason of bans, block list and extended rules decides. A stage
 //! that blocked ends the analysis after itself, so that a listed address costs
 //! one lookup. Observation (passive lists, rules with `lm`) records and never
 //! blocks, and lets the analysis go on.
 
+use crate::BanKind;
 use crate::limits::REASONS;
 
 /// What happens to the request.
@@ -43,10 +44,20 @@ pub enum BlockType {
     /// Not blocked.
     #[default]
     None = 0,
+    /// A ban by the later analysis.
+    LaterAnalysis = 4,
     /// An extended rule.
     ExtendedRule = 5,
+    /// A ban by `nwaf_limit`.
+    LimitBan = 6,
+    /// A ban for brute force.
+    BruteForce = 7,
     /// The block list.
     BlockList = 8,
+    /// A ban for flooding.
+    Flood = 9,
+    /// A ban for DDoS.
+    Ddos = 10,
     /// An internal error, with `nwaf_on_error block`.
     InternalError = 11,
 }
@@ -120,6 +131,8 @@ pub enum Source {
     HostWhiteList,
     /// `nwaf_ip_wl`
     AddressWhiteList,
+    /// A ban, and the rule that led to it (0 for none).
+    Ban(BanKind, u64),
     /// An entry of the block list.
     BlockList,
     /// The extended rule with this id.
@@ -130,7 +143,7 @@ impl Source {
     /// The rule id users see; 0 for lists.
     pub const fn rule_id(self) -> u64 {
         match self {
-            Self::Rule(id) => id,
+            Self::Rule(id) | Self::Ban(_, id) => id,
             _ => 0,
         }
     }
@@ -139,6 +152,7 @@ impl Source {
     pub const fn block_type(self) -> BlockType {
         match self {
             Self::HostWhiteList | Self::AddressWhiteList => BlockType::None,
+            Self::Ban(kind, _) => kind.block_type(),
             Self::BlockList => BlockType::BlockList,
             Self::Rule(_) => BlockType::ExtendedRule,
         }
@@ -216,11 +230,11 @@ impl Verdict {
         self.deciding.map_or(BlockType::None, |reason| reason.source.block_type())
     }
 
-    /// The id of the deciding rule, where a rule decided.
+    /// The id of the deciding rule, where a rule decided or led to the deciding ban.
     pub fn rule(&self) -> Option<u64> {
-        match self.deciding?.source {
-            Source::Rule(id) => Some(id),
-            _ => None,
+        match self.deciding?.source.rule_id() {
+            0 => None,
+            id => Some(id),
         }
     }
 

@@ -7,7 +7,10 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use policy::{Action, Host, Policy, Request, Rule, RuleText, Settings, Source, Verdict, list};
+use policy::{
+    Action, AddressEntry, Ban, BanKind, Host, HostLists, Policy, Reason, Request, Rule, RuleText,
+    Settings, Source, Verdict, list,
+};
 use serde::Deserialize;
 
 /// One policy and what it must say about some requests.
@@ -26,10 +29,25 @@ pub struct Case {
     settings: BTreeMap<String, String>,
     #[serde(default)]
     block_list: Vec<String>,
+    /// Bans in force, in the order of the file.
+    #[serde(default)]
+    ban: Vec<BanCase>,
     #[serde(default)]
     rule: Vec<RuleCase>,
     /// The requests in the order they are sent.
     pub request: Vec<Asked>,
+}
+
+/// A ban; without `until` it holds for ever.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BanCase {
+    /// As an entry of an address list: `[domain=<pattern> ]<addresses>`.
+    entry: String,
+    block_type: u8,
+    #[serde(default)]
+    rule: u64,
+    until: Option<u64>,
 }
 
 /// A rule; `base64(text)` stands for its encoded form, as in the specification.
@@ -53,6 +71,10 @@ struct RuleCase {
     #[serde(default)]
     lm: bool,
     #[serde(default = "yes")]
+    api: bool,
+    #[serde(default)]
+    noban: bool,
+    #[serde(default = "yes")]
     active: bool,
 }
 
@@ -60,6 +82,11 @@ struct RuleCase {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Asked {
+    /// When it comes, in seconds since 1970. Such a request is not sent to a live nginx.
+    pub time: Option<u64>,
+    /// The method as sent.
+    #[serde(default = "default_method")]
+    pub method: String,
     /// The client; none is a unix socket.
     pub address: Option<IpAddr>,
     /// The `Host` header as sent; empty is none.
@@ -71,8 +98,10 @@ pub struct Asked {
     /// Further headers.
     #[serde(default)]
     pub headers: Vec<(String, String)>,
-    body: Option<String>,
-    country: Option<String>,
+    /// The part of the body that was read.
+    pub body: Option<String>,
+    /// The client's country.
+    pub country: Option<String>,
     action: String,
     block_type: Option<u8>,
     rule_id: Option<u64>,
@@ -80,25 +109,37 @@ pub struct Asked {
     reasons: Vec<String>,
     #[serde(default)]
     without: Vec<String>,
+    /// Sources whose hits are only observed.
+    observed: Option<Vec<String>>,
+    /// Sources whose hits are reported to the API.
+    reported: Option<Vec<String>>,
+    /// The entry of `nwaf_limit` that counts for the host; "none" is none.
+    limit: Option<String>,
+    /// Whether the body may be read.
+    reads_body: Option<bool>,
+    /// The host lists that hold for the host, by their setting.
+    host_lists: Option<Vec<String>>,
 }
 
-/// What must be true of a verdict.
-#[derive(Debug, Clone, Copy)]
-pub struct Expected<'a> {
-    /// `$nwaf_action`
-    pub action: &'a str,
-    /// `$nwaf_block_type`, where the case names it.
-    pub block_type: Option<u8>,
-    /// The deciding rule, where the case names it.
-    pub rule: Option<u64>,
-    /// All reasons, where the case names them.
-    pub reasons: &'a [String],
-    /// Reasons that must not be there.
-    pub without: &'a [String],
+/// What an engine says about a request.
+#[derive(Debug)]
+pub struct Answer {
+    /// What happens to it.
+    pub verdict: Verdict,
+    /// The entry of `nwaf_limit` that counts: rate, window and ban in seconds.
+    pub limit: Option<(u32, u32, u32)>,
+    /// Whether its body may be read.
+    pub reads_body: bool,
+    /// The host lists that hold.
+    pub host_lists: HostLists,
 }
 
 fn yes() -> bool {
     true
+}
+
+fn default_method() -> String {
+    "GET".into()
 }
 
 fn default_host() -> String {
@@ -161,14 +202,33 @@ impl RuleCase {
             other_headers: self.other_headers.iter().map(|text| encode(text)).collect(),
             no_cookie: self.no_cookie,
             lm: self.lm,
+            api: self.api,
+            noban: self.noban,
             active: self.active,
-            ..RuleText::default()
         };
         Rule::parse(self.id, &text).unwrap_or_else(|why| panic!("{self:?}: {why:?}"))
     }
 }
 
 impl Case {
+    /// The bans beside the policy.
+    pub fn bans(&self) -> Vec<Ban> {
+        let ban = |ban: &BanCase| {
+            let entry: AddressEntry =
+                ban.entry.parse().unwrap_or_else(|why| panic!("{self}: {why:?}"));
+            let kind = BanKind::from_number(ban.block_type);
+            Ban {
+                range: entry.range,
+                domain: entry.domain,
+                kind: kind
+                    .unwrap_or_else(|| panic!("{self}: no ban has block type {}", ban.block_type)),
+                rule: ban.rule,
+                until: ban.until.unwrap_or(u64::MAX),
+            }
+        };
+        self.ban.iter().map(ban).collect()
+    }
+
     /// The policy, as syncd would hand it to the compiler.
     pub fn policy(&self) -> Policy {
         let settings = self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
@@ -186,59 +246,81 @@ impl Case {
 
 impl Asked {
     /// Calls `ask` with the request as the module would describe it.
-    pub fn with_request(&self, ask: impl FnOnce(&Request<'_>) -> Verdict) -> Verdict {
+    pub fn with_request<T>(&self, ask: impl FnOnce(&Request<'_>) -> T) -> T {
         let host = Host::normalise(self.host.as_bytes());
         // nginx hands the module what follows the host of an absolute target.
         let target = self.target.strip_prefix("http://example.com").unwrap_or(&self.target);
-        let (url, args) = Request::split_target(target.as_bytes());
         let mut headers = self.headers.clone();
         if !self.host.is_empty() {
             headers.insert(0, ("Host".into(), self.host.clone()));
         }
         ask(&Request {
+            time: self.time.unwrap_or(0),
+            method: self.method.as_bytes(),
             address: self.address,
-            host: Host::normalised(&host),
-            url,
-            args,
-            headers: &headers,
             body: self.body.as_ref().map(|body| body.as_bytes()),
             country: self
                 .country
                 .as_ref()
                 .map(|code| code.as_bytes().try_into().expect("two letters")),
+            ..Request::new(Host::normalised(&host), target.as_bytes(), &headers)
         })
     }
 
-    /// What must be true of the verdict.
-    pub fn expected(&self) -> Expected<'_> {
-        Expected {
-            action: &self.action,
-            block_type: self.block_type,
-            rule: self.rule_id,
-            reasons: &self.reasons,
-            without: &self.without,
-        }
+    /// Whether a client can send it to an nginx that knows no countries and reads no bodies.
+    pub fn can_be_sent(&self) -> bool {
+        self.time.is_none() && self.body.is_none() && self.country.is_none()
     }
-}
 
-impl Expected<'_> {
-    /// Says what differs.
-    pub fn holds_for(&self, verdict: &Verdict) -> Result<(), String> {
-        let names: Vec<_> = verdict.reasons.iter().map(|reason| name(reason.source)).collect();
+    /// Says what of an answer is not as expected.
+    pub fn check(&self, answer: &Answer) -> Result<(), String> {
+        let Answer { verdict, limit, reads_body, host_lists } = answer;
         self.decides(verdict.action, verdict.block_type() as u8, verdict.rule())?;
-        if !self.reasons.is_empty() && self.reasons != names {
-            return Err(format!("the reasons are {names:?} and should be {:?}", self.reasons));
+        let names = |wanted: fn(&Reason) -> bool| -> Vec<_> {
+            verdict.reasons.iter().filter(|r| wanted(r)).map(|r| name(r.source)).collect()
+        };
+        let reasons = names(|_| true);
+        let as_expected = |what: &str, expected: &[String], got: Vec<String>| {
+            if *expected == got {
+                Ok(())
+            } else {
+                Err(format!("{what} is {got:?} and should be {expected:?}"))
+            }
+        };
+        if !self.reasons.is_empty() {
+            as_expected("the reasons", &self.reasons, reasons.clone())?;
         }
-        match self.without.iter().find(|unwanted| names.contains(unwanted)) {
-            Some(unwanted) => Err(format!("{unwanted} is among the reasons {names:?}")),
+        if let Some(expected) = &self.observed {
+            as_expected("what is observed", expected, names(|reason| reason.observed))?;
+        }
+        if let Some(expected) = &self.reported {
+            as_expected("what is reported", expected, names(|reason| reason.api))?;
+        }
+        if let Some(expected) = &self.host_lists {
+            let keys = host_lists.keys().map(|key| key.to_string()).collect();
+            as_expected("the host lists", expected, keys)?;
+        }
+        if let Some(expected) = &self.limit {
+            let limit = limit.map_or("none".into(), |(rate, window, block_time)| {
+                let unit = if window == 1 { "r/s" } else { "r/m" };
+                format!("rate={rate}{unit} block_time={block_time}")
+            });
+            as_expected("the limit", std::slice::from_ref(expected), vec![limit])?;
+        }
+        if self.reads_body.is_some_and(|expected| expected != *reads_body) {
+            return Err(format!("whether the body may be read is {reads_body}"));
+        }
+        match self.without.iter().find(|unwanted| reasons.contains(unwanted)) {
+            Some(unwanted) => Err(format!("{unwanted} is among the reasons {reasons:?}")),
             None => Ok(()),
         }
     }
 
-    /// The part of [`Expected::holds_for`] that can be seen from outside nginx.
+    /// The part of [`Asked::check`] that can be seen from outside nginx.
     pub fn decides(&self, action: Action, block_type: u8, rule: Option<u64>) -> Result<(), String> {
         let got = (action.as_str(), block_type, rule);
-        let wanted = (self.action, self.block_type.unwrap_or(block_type), self.rule.or(rule));
+        let wanted =
+            (self.action.as_str(), self.block_type.unwrap_or(block_type), self.rule_id.or(rule));
         if got == wanted {
             Ok(())
         } else {
@@ -251,6 +333,7 @@ fn name(source: Source) -> String {
     match source {
         Source::HostWhiteList => "host_wl".into(),
         Source::AddressWhiteList => "ip_wl".into(),
+        Source::Ban(kind, _) => format!("ban {}", kind as u8),
         Source::BlockList => "block_list".into(),
         Source::Rule(id) => format!("rule {id}"),
     }
@@ -266,7 +349,7 @@ impl fmt::Display for Case {
 impl fmt::Display for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let address = self.address.map_or("nobody".into(), |address| address.to_string());
-        write!(f, "{address} asks {:?} for {}", self.host, self.target)?;
+        write!(f, "{address} asks {:?} to {} {}", self.host, self.method, self.target)?;
         if self.headers.is_empty() { Ok(()) } else { write!(f, " with {:?}", self.headers) }
     }
 }

@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
-use ipc::snapshot::{Meta, compile, publish};
+use ipc::snapshot::{Meta, compile, compile_bans, publish, publish_bans};
 use policy::Action;
 use support::{Client, Folder, Nginx, Site, eventually, net};
 
@@ -34,9 +34,9 @@ fn bytes(asked: &Asked) -> Vec<u8> {
     let client = asked.address.map_or(ANYBODY.into(), |address| address.to_string());
     // Only HTTP/1.0 may do without a host.
     let mut text = if asked.host.is_empty() {
-        format!("GET {} HTTP/1.0\r\nConnection: keep-alive\r\n", asked.target)
+        format!("{} {} HTTP/1.0\r\nConnection: keep-alive\r\n", asked.method, asked.target)
     } else {
-        format!("GET {} HTTP/1.1\r\nHost: {}\r\n", asked.target, asked.host)
+        format!("{} {} HTTP/1.1\r\nHost: {}\r\n", asked.method, asked.target, asked.host)
     };
     text.push_str(&format!("X-Forwarded-For: {client}\r\n"));
     for (name, value) in &asked.headers {
@@ -61,17 +61,24 @@ fn nginx() {
         let meta = Meta { session: 1, generation, created_ms: 0 };
         publish(&snapshots, &compile(policy, meta).expect("compiles")).expect("is published");
     };
+    let publish_bans_of = |generation: u64, bans: &[policy::Ban]| {
+        let meta = Meta { session: 1, generation, created_ms: 0 };
+        let bytes = compile_bans(bans, meta).expect("compiles");
+        publish_bans(&snapshots, &bytes).expect("are published");
+    };
     publish_generation(1, &policy::Policy::default());
     let nginx = Nginx::start(folder.path(), &snapshots, &upstream.to_string(), site(upstream));
     let mut client = Client::new(nginx.address());
     let mut differences = Vec::new();
     let mut asked_of_nginx = 0;
     for (case, generation) in all().into_iter().filter(|case| case.live).zip(2..) {
+        publish_bans_of(generation, &case.bans());
         publish_generation(generation, &case.policy());
-        eventually(Duration::from_secs(10), "the case's policy", || {
-            nginx.generations().iter().all(|g| *g == generation).then_some(())
+        eventually(Duration::from_secs(10), "the case's policy and bans", || {
+            let bans = nginx.status()["snapshot"]["bans_generation"] == generation;
+            (bans && nginx.generations().iter().all(|g| *g == generation)).then_some(())
         });
-        for request in &case.request {
+        for request in case.request.iter().filter(|request| request.can_be_sent()) {
             asked_of_nginx += 1;
             let response = client.send(&bytes(request)).expect("an answer");
             let outcome = action(response.header("x-action"))
@@ -86,7 +93,7 @@ fn nginx() {
                         return Err("another generation decided".into());
                     }
                     let block_type = number("x-block-type").ok_or("no block type")? as u8;
-                    request.expected().decides(action, block_type, number("x-rule"))
+                    request.decides(action, block_type, number("x-rule"))
                 });
             if let Err(why) = outcome {
                 differences.push(format!("{case}: {request}: {why}"));

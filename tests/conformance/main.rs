@@ -7,21 +7,20 @@
 mod case;
 mod live;
 
-use case::{Case, Expected, all};
-use ipc::snapshot::{Meta, Snapshot, compile};
-use policy::Verdict;
+use case::{Answer, Asked, Case, all};
+use ipc::snapshot::{Bans, Meta, Snapshot, compile, compile_bans};
 use policy::text::Scratch;
 
 /// Runs every request of every case and reports all that differ, not only the first.
-fn run(engine: &str, mut ask: impl FnMut(&Case) -> Vec<Verdict>) {
+fn run(engine: &str, mut ask: impl FnMut(&Case) -> Vec<Answer>) {
     let mut differences = Vec::new();
     let mut asked = 0;
     for case in all() {
-        let verdicts = ask(&case);
-        assert_eq!(verdicts.len(), case.request.len());
-        for (request, verdict) in case.request.iter().zip(verdicts) {
+        let answers = ask(&case);
+        assert_eq!(answers.len(), case.request.len());
+        for (request, answer) in case.request.iter().zip(answers) {
             asked += 1;
-            if let Err(why) = request.expected().holds_for(&verdict) {
+            if let Err(why) = request.check(&answer) {
                 differences.push(format!("{case}: {request}: {why}"));
             }
         }
@@ -33,8 +32,24 @@ fn run(engine: &str, mut ask: impl FnMut(&Case) -> Vec<Verdict>) {
 #[test]
 fn memory() {
     run("the policy in memory", |case| {
-        let policy = case.policy();
-        case.request.iter().map(|asked| asked.with_request(|r| policy.evaluate(r))).collect()
+        let (policy, bans) = (case.policy(), case.bans());
+        let ask = |asked: &Asked| {
+            asked.with_request(|r| Answer {
+                verdict: policy.evaluate(&bans, r),
+                limit: policy
+                    .settings
+                    .limit(r.host)
+                    .map(|limit| (limit.rate, limit.per.seconds(), limit.block_time)),
+                reads_body: policy.settings.reads_body(
+                    r.method,
+                    r.host,
+                    r.url,
+                    &mut Scratch::default(),
+                ),
+                host_lists: policy.settings.host_lists(r.host),
+            })
+        };
+        case.request.iter().map(ask).collect()
     });
 }
 
@@ -43,20 +58,49 @@ fn snapshot() {
     run("the snapshot", |case| {
         let bytes = compile(&case.policy(), Meta::default()).expect("compiles");
         let snapshot = Snapshot::from_bytes(&bytes).expect("is a snapshot");
+        let bytes = compile_bans(&case.bans(), Meta::default()).expect("compiles");
+        let bans = Bans::from_bytes(&bytes).expect("are bans");
         let mut scratch = Scratch::default();
-        case.request
-            .iter()
-            .map(|asked| asked.with_request(|r| snapshot.evaluate(r, &mut scratch)))
-            .collect()
+        let mut ask = |asked: &Asked| {
+            asked.with_request(|r| {
+                let verdict = snapshot.evaluate(Some(&bans), r, &mut scratch);
+                scratch.begin();
+                Answer {
+                    verdict,
+                    limit: snapshot
+                        .limit(r.host)
+                        .map(|limit| (limit.rate, limit.window, limit.block_time)),
+                    reads_body: snapshot.reads_body(r.method, r.host, r.url, &mut scratch),
+                    host_lists: snapshot.host_lists(r.host),
+                }
+            })
+        };
+        case.request.iter().map(&mut ask).collect()
     });
 }
 
 /// The test of the test: an expectation that does not hold is noticed.
 #[test]
 fn wrong_expectations_are_noticed() {
-    let expected =
-        Expected { action: "block", block_type: None, rule: Some(1), reasons: &[], without: &[] };
-    assert!(expected.holds_for(&Verdict::pass()).is_err());
-    let expected = Expected { action: "pass", reasons: &["rule 1".into()], ..expected };
-    assert!(Expected { rule: None, ..expected }.holds_for(&Verdict::pass()).is_err());
+    let case = |expected: &str| -> Asked { toml::from_str(expected).expect("a request") };
+    let answer = Answer {
+        verdict: policy::Verdict::pass(),
+        limit: Some((5, 60, 600)),
+        reads_body: true,
+        host_lists: policy::HostLists::OBSERVE,
+    };
+    assert_eq!(case("action = 'pass'").check(&answer), Ok(()));
+    for wrong in [
+        "action = 'block'",
+        "action = 'pass'\nblock_type = 5",
+        "action = 'pass'\nrule_id = 1",
+        "action = 'pass'\nreasons = ['rule 1']",
+        "action = 'pass'\nobserved = ['rule 1']",
+        "action = 'pass'\nreported = ['rule 1']",
+        "action = 'pass'\nlimit = 'none'",
+        "action = 'pass'\nreads_body = false",
+        "action = 'pass'\nhost_lists = []",
+    ] {
+        assert!(case(wrong).check(&answer).is_err(), "{wrong}");
+    }
 }

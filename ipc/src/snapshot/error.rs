@@ -8,6 +8,9 @@ pub enum CompileError {
     /// Too many list entries with different hosts cover one address.
     #[error("more than {0} list entries with different hosts cover one address; merge them")]
     Overlap(usize),
+    /// Too many bans.
+    #[error("more than {0} bans; ban networks instead of addresses")]
+    Bans(usize),
     /// The file would pass 4 GiB, the reach of its offsets.
     #[error("the snapshot would be larger than 4 GiB")]
     TooLarge,
@@ -59,6 +62,9 @@ pub enum SnapshotError {
     /// Bits have changed since it was written.
     #[error("its checksum does not match: the file is damaged")]
     Checksum,
+    /// Bans where a policy was expected, or the reverse.
+    #[error("it holds something else: a policy and bans have files of their own")]
+    Kind,
     /// The named section breaks a rule of the format.
     #[error("section {0} is malformed")]
     Malformed(&'static str),

@@ -2,19 +2,48 @@
 
 use std::fs;
 use std::io;
+use std::marker::PhantomData;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{CURRENT, Snapshot, SnapshotError, Trust};
+use super::{BANS, Bans, CURRENT, Snapshot, SnapshotError, Trust};
+
+/// A kind of file that can be followed.
+pub trait Followed: Sized {
+    /// Its name in the directory.
+    const NAME: &'static str;
+
+    /// Maps and verifies it.
+    ///
+    /// # Errors
+    /// As [`Snapshot::open`].
+    fn open(path: &Path, trust: Trust) -> Result<Self, SnapshotError>;
+}
+
+impl Followed for Snapshot {
+    const NAME: &'static str = CURRENT;
+
+    fn open(path: &Path, trust: Trust) -> Result<Self, SnapshotError> {
+        Self::open(path, trust)
+    }
+}
+
+impl Followed for Bans {
+    const NAME: &'static str = BANS;
+
+    fn open(path: &Path, trust: Trust) -> Result<Self, SnapshotError> {
+        Self::open(path, trust)
+    }
+}
 
 /// What one look at the directory found.
 #[derive(Debug)]
-pub enum Event {
+pub enum Event<F> {
     /// Nothing new.
     Unchanged,
     /// A new file is in force and was verified.
-    Loaded(Arc<Snapshot>),
+    Loaded(Arc<F>),
     /// A new file is in force and is refused; said once for each such file.
     Refused(SnapshotError),
     /// No file is in force; said once until there is one again.
@@ -32,9 +61,10 @@ struct Stamp {
     owner: u32,
 }
 
-/// Follows the file in force of one directory.
+/// Follows one kind of file in one directory.
 #[derive(Debug)]
-pub struct Follower {
+pub struct Follower<F> {
+    kind: PhantomData<F>,
     path: PathBuf,
     trust: Trust,
     /// What was looked at last; `Some(None)` where nothing was there.
@@ -44,15 +74,15 @@ pub struct Follower {
     deferred: Option<Stamp>,
 }
 
-impl Follower {
-    /// Follows `dir/current.nws`.
-    pub fn new(dir: PathBuf, trust: Trust) -> Self {
-        Self { path: dir.join(CURRENT), trust, seen: None, deferred: None }
+impl<F: Followed> Follower<F> {
+    /// Follows the file of this kind in `dir`.
+    pub fn new(dir: &Path, trust: Trust) -> Self {
+        Self { kind: PhantomData, path: dir.join(F::NAME), trust, seen: None, deferred: None }
     }
 
     /// Looks once: one `stat`, and where the file is another one, opening and
     /// verifying it, which is linear in its length.
-    pub fn poll(&mut self) -> Event {
+    pub fn poll(&mut self) -> Event<F> {
         let stamp = match self.stamp() {
             Ok(stamp) => stamp,
             Err(why) => {
@@ -72,10 +102,10 @@ impl Follower {
             return Event::Unchanged;
         }
         self.seen = Some(Some(stamp));
-        let outcome = Snapshot::open(&self.path, self.trust);
+        let outcome = F::open(&self.path, self.trust);
         let told = std::mem::take(&mut self.deferred) == Some(stamp);
         match outcome {
-            Ok(snapshot) => Event::Loaded(Arc::new(snapshot)),
+            Ok(file) => Event::Loaded(Arc::new(file)),
             Err(why @ SnapshotError::Io(_)) => {
                 self.seen = None;
                 self.deferred = Some(stamp);

@@ -1,30 +1,88 @@
-//! Read-only memory of a whole file. The only `unsafe` of this crate.
+//! The memory of a file, and the view of its sections that lives as long as it.
+//! The only `unsafe` of this crate.
 
 #![allow(unsafe_code)]
 
+use std::fmt;
 use std::fs::File;
 use std::io;
-use std::ops::Deref;
 
-/// A file's bytes, shared with every process that maps the same file.
-#[derive(Debug)]
-pub struct Map(memmap2::Mmap);
+use super::SnapshotError;
+use super::view::View;
+use zerocopy::IntoBytes as _;
 
-impl Map {
+/// The bytes of one file.
+pub enum Memory {
+    /// Shared with every process that maps the same file.
+    Mapped(memmap2::Mmap),
+    /// 16-byte aligned memory, and how much of it is the file.
+    Owned(Vec<u128>, usize),
+}
+
+impl Memory {
     /// Maps a file as it is now. The caller has checked whose file it is.
-    pub fn new(file: &File) -> io::Result<Self> {
+    pub fn map(file: &File) -> io::Result<Self> {
         // SAFETY: the bytes must not change while they are mapped. Publishing
         // only ever renames whole files and never writes to a published one,
         // and the caller accepts only regular files that belong to root or to
         // the trusted user and that others cannot write to.
-        unsafe { memmap2::Mmap::map(file) }.map(Self)
+        unsafe { memmap2::Mmap::map(file) }.map(Self::Mapped)
+    }
+
+    /// A copy of bytes.
+    pub fn copy(bytes: &[u8]) -> Self {
+        let mut memory = vec![0u128; bytes.len().div_ceil(size_of::<u128>())];
+        memory.as_mut_bytes()[..bytes.len()].copy_from_slice(bytes);
+        Self::Owned(memory, bytes.len())
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Owned(memory, length) => &memory.as_bytes()[..*length],
+        }
     }
 }
 
-impl Deref for Map {
-    type Target = [u8];
+/// Memory that was verified, with the sections that were found in it, so that a
+/// request does not look for them again.
+pub struct Held {
+    // Before `memory`: fields are dropped in this order.
+    view: View<'static>,
+    memory: Memory,
+}
 
-    fn deref(&self) -> &[u8] {
-        &self.0
+impl Held {
+    /// Verifies `memory` as a file of this kind.
+    pub fn new(
+        memory: Memory,
+        verify: for<'a> fn(&'a [u8]) -> Result<View<'a>, SnapshotError>,
+    ) -> Result<Self, SnapshotError> {
+        let bytes = memory.bytes();
+        // SAFETY: the bytes live in a mapping or in a vector's allocation. Neither
+        // moves when `memory` is moved, neither is changed or shrunk (nothing
+        // takes `memory` mutably), and both end with the `Held` that also holds
+        // the view. `view()` hands the view out for a borrow of the `Held` only.
+        let bytes: &'static [u8] =
+            unsafe { std::slice::from_raw_parts(bytes.as_ptr(), bytes.len()) };
+        Ok(Self { view: verify(bytes)?, memory })
+    }
+
+    /// The sections.
+    #[inline]
+    pub fn view(&self) -> &View<'_> {
+        &self.view
+    }
+
+    /// Length of the file in bytes.
+    pub fn length(&self) -> usize {
+        self.memory.bytes().len()
+    }
+}
+
+impl fmt::Debug for Held {
+    /// The header; a million addresses help nobody.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.view.header.fmt(f)
     }
 }

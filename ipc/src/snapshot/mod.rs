@@ -3,11 +3,11 @@
 //! | file | does |
 //! |---|---|
 //! | [`format`] | the bytes: header, sections, records |
-//! | `compile`, `flatten`, `grams` | policy -> bytes |
+//! | `compile` | policy or bans -> bytes |
 //! | `publish` | bytes -> directory, atomically |
 //! | `map` | the only `unsafe` of the crate |
-//! | `verify`, `read` | bytes -> [`Snapshot`]; everything is checked once, here |
-//! | `evaluate`, `select` | request -> verdict |
+//! | `verify`, `view`, `read` | bytes -> [`Snapshot`] or [`Bans`]; everything is checked once, here |
+//! | `lookup`, `select`, `evaluate` | request -> verdict |
 //! | `follow` | notices a new file for a worker |
 //!
 //! Invariants: a published file is never modified; a `Snapshot` exists only for
@@ -17,23 +17,26 @@
 mod compile;
 mod error;
 mod evaluate;
-mod flatten;
 mod follow;
 pub mod format;
-mod grams;
+mod lookup;
 mod map;
 mod publish;
 mod read;
 mod select;
 mod verify;
+mod view;
 
-pub use compile::compile;
+pub use compile::{compile, compile_bans};
 pub use error::{CompileError, SnapshotError};
-pub use follow::{Event, Follower};
-pub use publish::publish;
-pub use read::{Counts, Meta, Snapshot, Trust};
+pub use follow::{Event, Followed, Follower};
+pub use lookup::LimitInForce;
+pub use publish::{publish, publish_bans};
+pub use read::{Bans, Counts, Meta, Snapshot, Trust};
 
 /// Name of the file in force.
 pub const CURRENT: &str = "current.nws";
 /// Name of the file that was in force before it.
 pub const PREVIOUS: &str = "previous.nws";
+/// Name of the file with the bans in force.
+pub const BANS: &str = "bans.nws";

@@ -5,10 +5,11 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use super::{CURRENT, PREVIOUS};
+use super::{BANS, CURRENT, PREVIOUS};
 
-/// Name of the file that is being written; never looked at by readers.
+/// Names of files that are being written; never looked at by readers.
 const UNFINISHED: &str = ".current.nws.tmp";
+const UNFINISHED_BANS: &str = ".bans.nws.tmp";
 /// Name under which the old file becomes the previous one.
 const OUTGOING: &str = ".previous.nws.tmp";
 
@@ -24,11 +25,30 @@ const MODE: u32 = 0o444;
 /// # Errors
 /// Any error of the file system; the file in force is then the old one.
 pub fn publish(dir: &Path, bytes: &[u8]) -> io::Result<()> {
-    let unfinished = dir.join(UNFINISHED);
+    replace(dir, UNFINISHED, CURRENT, bytes, keep_previous)
+}
+
+/// Puts compiled bans in force in `dir`, as [`publish`] does for a policy. Bans
+/// before them are not kept: they would be wrong soon.
+///
+/// # Errors
+/// As [`publish`].
+pub fn publish_bans(dir: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(dir, UNFINISHED_BANS, BANS, bytes, |_| Ok(()))
+}
+
+fn replace(
+    dir: &Path,
+    unfinished: &str,
+    name: &str,
+    bytes: &[u8],
+    before: impl FnOnce(&Path) -> io::Result<()>,
+) -> io::Result<()> {
+    let unfinished = dir.join(unfinished);
     remove(&unfinished)?;
     let written = write(&unfinished, bytes).and_then(|()| {
-        keep_previous(dir)?;
-        fs::rename(&unfinished, dir.join(CURRENT))?;
+        before(dir)?;
+        fs::rename(&unfinished, dir.join(name))?;
         File::open(dir)?.sync_all()
     });
     if written.is_err() {

@@ -1,18 +1,16 @@
-//! Bytes -> a snapshot that can be asked.
+//! Bytes -> a policy or bans that can be asked.
 
-use std::fs::OpenOptions;
-use std::ops::Range;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use zerocopy::{FromBytes, Immutable, IntoBytes as _, KnownLayout};
-
 use super::error::SnapshotError;
-use super::format::{Field, Header, SECTIONS, SectionId};
-use super::map::Map;
-use super::verify::verify;
+use super::format::Header;
+use super::map::{Held, Memory};
+use super::verify;
+use super::view::View;
 
-/// What a snapshot is a snapshot of.
+/// What a file is a file of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Meta {
     /// History the policy belongs to.
@@ -23,10 +21,10 @@ pub struct Meta {
     pub created_ms: u64,
 }
 
-/// How much a snapshot holds.
+/// How much a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Entries of all address lists.
+    /// Entries of all address lists; bans in a file of bans.
     pub addresses: u64,
     /// Entries of the host lists.
     pub hosts: u64,
@@ -43,64 +41,21 @@ pub struct Trust {
 
 /// A verified policy. Cheap to share, never changes; the file stays mapped while it lives.
 #[derive(Debug)]
-pub struct Snapshot {
-    bytes: Bytes,
-    header: Header,
-    layout: Layout,
-}
+pub struct Snapshot(Held);
 
+/// Verified bans, as a [`Snapshot`] is a verified policy.
 #[derive(Debug)]
-enum Bytes {
-    Mapped(Map),
-    /// 16-byte aligned memory, and how much of it is the file.
-    Owned(Vec<u128>, usize),
-}
-
-impl Bytes {
-    fn as_slice(&self) -> &[u8] {
-        match self {
-            Self::Mapped(map) => map,
-            Self::Owned(memory, length) => &memory.as_bytes()[..*length],
-        }
-    }
-}
-
-/// Where each section of version 1 lies.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Layout(pub(super) [Range<usize>; SECTIONS]);
+pub struct Bans(Held);
 
 impl Snapshot {
-    /// Maps and verifies a file. Linear in its length (about 1 ms for 8 MB).
+    /// Maps and verifies a file. Linear in its length (about 1 ms for 3 MB).
     ///
     /// # Errors
     /// A file that is not regular, not trusted, or not a whole snapshot of a
     /// known format, with what is wrong.
     pub fn open(path: &Path, trust: Trust) -> Result<Self, SnapshotError> {
-        // Neither follow a link nor wait for a pipe's writer.
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-            .open(path)
-            .map_err(|why| match why.raw_os_error() {
-                Some(libc::ELOOP) => SnapshotError::NotRegular,
-                _ => SnapshotError::Io(why),
-            })?;
-        let meta = file.metadata()?;
-        if !meta.is_file() {
-            return Err(SnapshotError::NotRegular);
-        }
-        if meta.uid() != 0 && meta.uid() != trust.owner {
-            return Err(SnapshotError::Owner { owner: meta.uid(), trusted: trust.owner });
-        }
-        if meta.mode() & 0o002 != 0 {
-            return Err(SnapshotError::Writable(meta.mode() & 0o7777));
-        }
-        if meta.len() < size_of::<Header>() as u64 {
-            // Also: an empty file cannot be mapped.
-            let announced = size_of::<Header>() as u64;
-            return Err(SnapshotError::Length { found: meta.len(), announced });
-        }
-        Self::verified(Bytes::Mapped(Map::new(&file)?))
+        let memory = Memory::map(&trusted(path, trust)?)?;
+        Held::new(memory, verify::policy).map(Self)
     }
 
     /// Copies and verifies bytes, for readers that have no file.
@@ -108,51 +63,99 @@ impl Snapshot {
     /// # Errors
     /// Bytes that are not a whole snapshot of a known format.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, SnapshotError> {
-        let mut memory = vec![0u128; bytes.len().div_ceil(size_of::<u128>())];
-        memory.as_mut_bytes()[..bytes.len()].copy_from_slice(bytes);
-        Self::verified(Bytes::Owned(memory, bytes.len()))
-    }
-
-    fn verified(bytes: Bytes) -> Result<Self, SnapshotError> {
-        let (header, layout) = verify(bytes.as_slice())?;
-        Ok(Self { bytes, header, layout })
+        Held::new(Memory::copy(bytes), verify::policy).map(Self)
     }
 
     /// What this is a snapshot of.
     pub fn meta(&self) -> Meta {
-        let Header { session, generation, created_ms, .. } = self.header;
-        Meta { session, generation, created_ms }
+        meta(self.view())
     }
 
     /// How much it holds.
     pub fn counts(&self) -> Counts {
-        let Header { addresses, hosts, rules, .. } = self.header;
-        Counts { addresses, hosts, rules }
+        counts(self.view())
     }
 
-    /// Bits of lists that hold `*`.
-    pub(super) fn any_host(&self) -> u8 {
-        self.header.any_host as u8
+    /// Length of the file in bytes.
+    pub fn length(&self) -> usize {
+        self.0.length()
     }
 
-    /// At which positions the text of a field is searched; 0 is nowhere.
-    pub(super) fn stride(&self, field: Field) -> usize {
-        self.header.strides[field as usize].into()
-    }
-
-    /// A section as its records. The layout was verified, so the empty slice is never a surprise.
     #[inline]
-    pub(super) fn section<T: FromBytes + Immutable + KnownLayout>(&self, id: SectionId) -> &[T] {
-        records(self.bytes.as_slice(), &self.layout, id).unwrap_or(&[])
+    pub(super) fn view(&self) -> &View<'_> {
+        self.0.view()
     }
 }
 
-/// A section as records, where its place and length fit the record.
-#[inline]
-pub(super) fn records<'a, T: FromBytes + Immutable + KnownLayout>(
-    bytes: &'a [u8],
-    layout: &Layout,
-    id: SectionId,
-) -> Option<&'a [T]> {
-    <[T]>::ref_from_bytes(bytes.get(layout.0[id as usize].clone())?).ok()
+impl Bans {
+    /// Maps and verifies a file, as [`Snapshot::open`] does.
+    ///
+    /// # Errors
+    /// As [`Snapshot::open`].
+    pub fn open(path: &Path, trust: Trust) -> Result<Self, SnapshotError> {
+        let memory = Memory::map(&trusted(path, trust)?)?;
+        Held::new(memory, verify::bans).map(Self)
+    }
+
+    /// Copies and verifies bytes, for readers that have no file.
+    ///
+    /// # Errors
+    /// As [`Snapshot::from_bytes`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, SnapshotError> {
+        Held::new(Memory::copy(bytes), verify::bans).map(Self)
+    }
+
+    /// What these are the bans of.
+    pub fn meta(&self) -> Meta {
+        meta(self.view())
+    }
+
+    /// How many there are.
+    pub fn counts(&self) -> Counts {
+        counts(self.view())
+    }
+
+    #[inline]
+    pub(super) fn view(&self) -> &View<'_> {
+        self.0.view()
+    }
+}
+
+/// Opens a file that may be believed.
+fn trusted(path: &Path, trust: Trust) -> Result<File, SnapshotError> {
+    // Neither follow a link nor wait for a pipe's writer.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)
+        .map_err(|why| match why.raw_os_error() {
+            Some(libc::ELOOP) => SnapshotError::NotRegular,
+            _ => SnapshotError::Io(why),
+        })?;
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        return Err(SnapshotError::NotRegular);
+    }
+    if meta.uid() != 0 && meta.uid() != trust.owner {
+        return Err(SnapshotError::Owner { owner: meta.uid(), trusted: trust.owner });
+    }
+    if meta.mode() & 0o002 != 0 {
+        return Err(SnapshotError::Writable(meta.mode() & 0o7777));
+    }
+    if meta.len() < size_of::<Header>() as u64 {
+        // Also: an empty file cannot be mapped.
+        let announced = size_of::<Header>() as u64;
+        return Err(SnapshotError::Length { found: meta.len(), announced });
+    }
+    Ok(file)
+}
+
+fn meta(view: &View<'_>) -> Meta {
+    let Header { session, generation, created_ms, .. } = *view.header;
+    Meta { session, generation, created_ms }
+}
+
+fn counts(view: &View<'_>) -> Counts {
+    let Header { addresses, hosts, rules, .. } = *view.header;
+    Counts { addresses, hosts, rules }
 }

@@ -1,29 +1,47 @@
-//! One pass over a request's text selects the rules that are worth trying.
+//! Which rules are worth trying for a request.
+
+use std::ops::ControlFlow;
 
 use policy::Request;
 use policy::request::HeaderClass;
 use policy::text::{FormField, Found, Scratch};
 
-use super::Snapshot;
-use super::evaluate::piece;
 use super::format::*;
-use super::grams::grams;
+use super::view::{View, run};
 
-impl Snapshot {
+/// The gram at every `stride`th position of a text, from the first.
+pub fn grams(text: &[u8], stride: usize) -> impl Iterator<Item = u32> {
+    text.windows(GRAM)
+        .step_by(stride)
+        .map(|window| u32::from_le_bytes([window[0], window[1], window[2], window[3]]))
+}
+
+impl View<'_> {
     /// Calls `visit` with the position of each rule that may hold, ascending, each once.
-    pub(super) fn each_candidate(
+    ///
+    /// `scratch.found` has the rules that address and host select already.
+    pub fn each_candidate(
         &self,
         request: &Request<'_>,
         scratch: &mut Scratch,
         mut visit: impl FnMut(u32, &mut Scratch),
     ) {
         let mut found = std::mem::take(&mut scratch.found);
-        self.search(request, scratch, &mut found);
-        found.rules.sort_unstable();
-        found.rules.dedup();
+        if !self.countries.is_empty()
+            && let Some(code) = request.country
+        {
+            self.by_country(code, &mut found);
+        }
+        if !self.grams.is_empty() || !self.header_names.is_empty() {
+            self.search(request, scratch, &mut found);
+        }
+        if found.rules.len() > 1 {
+            found.rules.sort_unstable();
+            found.rules.dedup();
+        }
         // Both lists ascend and share no rule: a rule is either always tried or selected.
         let mut selected = found.rules.iter().copied().peekable();
-        for always in self.section::<u32>(SectionId::Always) {
+        for always in self.always {
             while let Some(rule) = selected.next_if(|rule| rule < always) {
                 visit(rule, scratch);
             }
@@ -34,10 +52,20 @@ impl Snapshot {
         scratch.found = found;
     }
 
-    fn search(&self, request: &Request<'_>, scratch: &mut Scratch, found: &mut Found) {
-        if self.section::<GramSlot>(SectionId::Grams).is_empty() {
-            return;
+    fn by_country(&self, code: [u8; 2], found: &mut Found) {
+        let code = u32::from(u16::from_le_bytes(code));
+        if let Ok(at) = self.countries.binary_search_by_key(&code, |record| record.code)
+            && let Some(record) = self.countries.get(at)
+        {
+            found.rules.extend_from_slice(self.postings(record.item, record.items));
         }
+    }
+
+    fn stride(&self, field: Field) -> usize {
+        self.header.strides[field as usize].into()
+    }
+
+    fn search(&self, request: &Request<'_>, scratch: &mut Scratch, found: &mut Found) {
         let wanted = |field: Field| self.stride(field) != 0;
         let search = Search::new(self);
         if wanted(Field::Url) {
@@ -55,58 +83,48 @@ impl Snapshot {
             }
         }
         let in_headers = [Field::Cookie, Field::UserAgent, Field::Referer, Field::HeaderAny];
-        if in_headers.into_iter().any(wanted) {
-            let pick = |name: &[u8]| {
-                let field = match HeaderClass::of(name) {
-                    HeaderClass::Cookie => Field::Cookie,
-                    HeaderClass::UserAgent => Field::UserAgent,
-                    HeaderClass::Referer => Field::Referer,
-                    HeaderClass::Other => Field::HeaderAny,
-                };
-                wanted(field).then_some(field)
-            };
-            let search = |field, form: &[u8]| search.run(form, field, found);
-            scratch.any_header_form(request.headers, pick, search);
+        if self.header_names.is_empty() && !in_headers.into_iter().any(wanted) {
+            return;
         }
+        if !self.header_names.is_empty() {
+            request.headers.visit(&mut |name, _| {
+                found.rules.extend_from_slice(self.rules_by_header(name));
+                ControlFlow::Continue(())
+            });
+        }
+        let pick = |name: &[u8]| {
+            let field = match HeaderClass::of(name) {
+                HeaderClass::Cookie => Field::Cookie,
+                HeaderClass::UserAgent => Field::UserAgent,
+                HeaderClass::Referer => Field::Referer,
+                HeaderClass::Other => Field::HeaderAny,
+            };
+            wanted(field).then_some(field)
+        };
+        let search = |field, form: &[u8]| search.run(form, field, found);
+        scratch.any_header_form(request.headers, pick, search);
     }
 }
 
 struct Search<'a> {
-    snapshot: &'a Snapshot,
-    bits: &'a [u64],
+    view: &'a View<'a>,
     bits_shift: u32,
-    slots: &'a [GramSlot],
     slots_shift: u32,
-    groups: &'a [GramGroup],
-    entries: &'a [GramEntry],
-    postings: &'a [u32],
-    blob: &'a [u8],
 }
 
 impl<'a> Search<'a> {
-    fn new(snapshot: &'a Snapshot) -> Self {
-        let bits: &[u64] = snapshot.section(SectionId::GramBits);
-        let slots: &[GramSlot] = snapshot.section(SectionId::Grams);
-        Self {
-            snapshot,
-            bits,
-            // Sizes are powers of two from 2 (verified); without grams nothing is searched.
-            bits_shift: 32 - (bits.len().max(1) * 64).ilog2(),
-            slots,
-            slots_shift: 32 - slots.len().max(2).ilog2(),
-            groups: snapshot.section(SectionId::GramGroups),
-            entries: snapshot.section(SectionId::GramEntries),
-            postings: snapshot.section(SectionId::Postings),
-            blob: snapshot.section(SectionId::Blob),
-        }
+    fn new(view: &'a View<'a>) -> Self {
+        // Sizes are powers of two from 2 (verified); without grams nothing is searched.
+        let bits_shift = 32 - (view.gram_bits.len().max(1) * 64).ilog2();
+        Self { view, bits_shift, slots_shift: 32 - view.grams.len().max(2).ilog2() }
     }
 
     /// Selects the rules with a literal in `text`; `false`, so that every form is searched.
     fn run(&self, text: &[u8], field: Field, found: &mut Found) -> bool {
-        let stride = self.snapshot.stride(field).max(1);
+        let stride = self.view.stride(field).max(1);
         for (step, gram) in grams(text, stride).enumerate() {
             let bit = (gram_hash(gram) >> self.bits_shift) as usize;
-            if self.bits.get(bit / 64).is_some_and(|word| word >> (bit % 64) & 1 != 0) {
+            if self.view.gram_bits.get(bit / 64).is_some_and(|word| word >> (bit % 64) & 1 != 0) {
                 self.look_up(text, step * stride, gram, field, found);
             }
         }
@@ -118,16 +136,17 @@ impl<'a> Search<'a> {
         let mut slot_at = (gram_hash(gram) >> self.slots_shift) as usize;
         let slot = loop {
             // An empty slot exists (verified), so this ends.
-            match self.slots.get(slot_at) {
+            match self.view.grams.get(slot_at) {
                 Some(slot) if slot.groups == 0 => return,
                 Some(slot) if slot.gram == gram => break slot,
-                Some(_) => slot_at = (slot_at + 1) & (self.slots.len() - 1),
+                Some(_) => slot_at = (slot_at + 1) & (self.view.grams.len() - 1),
                 None => return,
             }
         };
-        let first = slot.group as usize;
-        let groups = self.groups.get(first..first + slot.groups as usize).unwrap_or(&[]);
-        for group in groups.iter().filter(|group| group.field == field as u16) {
+        for group in run(self.view.gram_groups, slot.group, slot.groups)
+            .iter()
+            .filter(|group| group.field == field as u16)
+        {
             let start = at.checked_sub(group.at.into());
             if let Some(text) = start.and_then(|start| text.get(start..)) {
                 self.prefixes(text, group, found);
@@ -143,8 +162,8 @@ impl<'a> Search<'a> {
     /// the steps along those beginnings find all of them.
     fn prefixes(&self, text: &[u8], group: &GramGroup, found: &mut Found) {
         let first = group.entry as usize;
-        let Some(entries) = self.entries.get(first..first + group.entries as usize) else { return };
-        let literal = |entry: &GramEntry| piece(self.blob, entry.literal, entry.length.into());
+        let entries = run(self.view.gram_entries, group.entry, group.entries);
+        let literal = |entry: &GramEntry| self.view.piece(entry.literal, entry.length.into());
         let below = entries.partition_point(|entry| literal(entry) <= text);
         let mut candidate = below.checked_sub(1);
         while let Some(entry) = candidate.and_then(|number| entries.get(number)) {
@@ -154,11 +173,9 @@ impl<'a> Search<'a> {
                 if !found.mark(first + candidate.unwrap_or(0)) {
                     return;
                 }
-                let start = entry.posting as usize;
-                let rules = self.postings.get(start..start + entry.postings as usize);
-                found.rules.extend_from_slice(rules.unwrap_or(&[]));
+                found.rules.extend_from_slice(self.view.postings(entry.posting, entry.postings));
             }
-            candidate = (entry.parent != NO_PARENT).then_some(entry.parent as usize);
+            candidate = (entry.parent != NONE).then_some(entry.parent as usize);
         }
     }
 }

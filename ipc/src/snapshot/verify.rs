@@ -1,18 +1,38 @@
 //! Everything a reader relies on is checked here, once, so that asking a
 //! snapshot needs no checks of its own. No bytes make this panic.
 
-use zerocopy::{FromBytes, Immutable, KnownLayout};
+use policy::{BanKind, HostLists, Zone};
+use zerocopy::FromBytes as _;
 
-use super::compile::checksum;
 use super::error::SnapshotError;
 use super::format::*;
-use super::read::{Layout, records};
-use policy::Zone;
+use super::view::View;
 
-/// Checks a whole file and finds its sections.
-pub(super) fn verify(bytes: &[u8]) -> Result<(Header, Layout), SnapshotError> {
+type Checked = Result<(), SnapshotError>;
+
+/// Checks a whole file that holds a policy.
+pub fn policy(bytes: &[u8]) -> Result<View<'_>, SnapshotError> {
+    verify(bytes, kind::POLICY)
+}
+
+/// Checks a whole file that holds bans.
+pub fn bans(bytes: &[u8]) -> Result<View<'_>, SnapshotError> {
+    verify(bytes, kind::BANS)
+}
+
+/// The CRC-32 of a file as its header holds it: over all bytes, the field itself zero.
+pub fn checksum(bytes: &[u8]) -> u32 {
+    const FIELD: std::ops::Range<usize> = 20..24;
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&bytes[..FIELD.start]);
+    hasher.update(&[0; 4]);
+    hasher.update(&bytes[FIELD.end..]);
+    hasher.finalize()
+}
+
+fn verify(bytes: &[u8], kind: u32) -> Result<View<'_>, SnapshotError> {
     let found = bytes.len() as u64;
-    let Ok((header, rest)) = Header::read_from_prefix(bytes) else {
+    let Ok((header, _)) = Header::ref_from_prefix(bytes) else {
         return Err(SnapshotError::Length { found, announced: size_of::<Header>() as u64 });
     };
     if header.magic != MAGIC {
@@ -31,169 +51,221 @@ pub(super) fn verify(bytes: &[u8]) -> Result<(Header, Layout), SnapshotError> {
     if header.checksum != checksum(bytes) {
         return Err(SnapshotError::Checksum);
     }
-    if header.strides.iter().any(|stride| usize::from(*stride) > STRIDE_MAX) {
-        return Err(SnapshotError::Malformed("header"));
+    if header.kind != kind {
+        return Err(SnapshotError::Kind);
     }
-    let table = layout(&header, rest, bytes.len())?;
-    Checker { bytes, layout: &table }.run()?;
-    Ok((header, table))
+    let view = View::find(header, bytes)?;
+    view.header()?;
+    view.addresses()?;
+    view.patterns()?;
+    view.names(view.body_paths, SectionId::BodyPaths)?;
+    view.names(view.header_names, SectionId::HeaderNames)?;
+    view.hosts()?;
+    view.rules()?;
+    view.conditions()?;
+    view.selection()?;
+    view.bans()?;
+    Ok(view)
 }
-
-fn layout(header: &Header, rest: &[u8], length: usize) -> Result<Layout, SnapshotError> {
-    const MALFORMED: SnapshotError = SnapshotError::Malformed("table");
-    let sections = header.sections as usize;
-    let (table, _) =
-        <[SectionEntry]>::ref_from_prefix_with_elems(rest, sections).map_err(|_| MALFORMED)?;
-    let mut layout = Layout::default();
-    let mut known = [false; SECTIONS];
-    for entry in table {
-        let Some(slot) = layout.0.get_mut(entry.id as usize) else { continue };
-        let start = usize::try_from(entry.offset).map_err(|_| MALFORMED)?;
-        let bytes = usize::try_from(entry.length).map_err(|_| MALFORMED)?;
-        let end = start.checked_add(bytes).filter(|end| *end <= length).ok_or(MALFORMED)?;
-        if start % ALIGNMENT != 0 || std::mem::replace(&mut known[entry.id as usize], true) {
-            return Err(MALFORMED);
-        }
-        *slot = start..end;
-    }
-    if known.contains(&false) { Err(MALFORMED) } else { Ok(layout) }
-}
-
-struct Checker<'a> {
-    bytes: &'a [u8],
-    layout: &'a Layout,
-}
-
-type Checked = Result<(), SnapshotError>;
 
 fn rule(holds: bool, id: SectionId) -> Checked {
     if holds { Ok(()) } else { Err(SnapshotError::Malformed(SECTION_NAMES[id as usize])) }
 }
 
-fn inside(offset: u32, length: u32, available: usize) -> bool {
-    u64::from(offset) + u64::from(length) <= available as u64
+fn inside<T>(first: u32, count: u32, records: &[T]) -> bool {
+    u64::from(first) + u64::from(count) <= records.len() as u64
 }
 
-impl<'a> Checker<'a> {
-    fn run(&self) -> Checked {
-        let sets = self.sets()?;
-        self.map::<u32>(SectionId::V4First, SectionId::V4Last, SectionId::V4Sets, sets)?;
-        self.map::<u128>(SectionId::V6First, SectionId::V6Last, SectionId::V6Sets, sets)?;
-        self.index()?;
-        self.patterns()?;
-        self.hosts()?;
-        self.rules()?;
-        self.selection()
+/// Whether `starts` cuts `records` into consecutive sets.
+fn cuts<T>(starts: &[u32], records: &[T]) -> bool {
+    starts.first() == Some(&0)
+        && starts.last().is_some_and(|end| *end as usize == records.len())
+        && starts.is_sorted()
+}
+
+/// Whether a table by hash has a size that can be probed, and an empty slot at
+/// which every probe ends.
+fn probed<T>(slots: &[T], is_empty: impl Fn(&T) -> bool) -> bool {
+    slots.is_empty() || (slots.len().is_power_of_two() && slots.iter().any(is_empty))
+}
+
+impl View<'_> {
+    fn header(&self) -> Checked {
+        let header = self.header;
+        let holds = header.strides.iter().all(|stride| usize::from(*stride) <= STRIDE_MAX)
+            && HostLists::from_bits(header.any_host).is_some()
+            && header.no_bodies <= 1
+            && self.is_limit(header.any_limit);
+        if holds { Ok(()) } else { Err(SnapshotError::Malformed("header")) }
     }
 
-    fn section<T: FromBytes + Immutable + KnownLayout>(
-        &self,
-        id: SectionId,
-    ) -> Result<&'a [T], SnapshotError> {
-        records(self.bytes, self.layout, id)
-            .ok_or(SnapshotError::Malformed(SECTION_NAMES[id as usize]))
+    fn is_limit(&self, number: u32) -> bool {
+        number == NONE || (number as usize) < self.limits.len()
     }
 
-    fn sets(&self) -> Result<usize, SnapshotError> {
-        let offsets: &[u32] = self.section(SectionId::SetOffsets)?;
-        let entries: &[SetEntry] = self.section(SectionId::SetEntries)?;
-        let patterns: &[PatternRecord] = self.section(SectionId::Patterns)?;
+    fn is_pattern(&self, number: u32) -> bool {
+        number == ANY || (number as usize) < self.patterns.len()
+    }
+
+    fn addresses(&self) -> Checked {
+        rule(cuts(self.list_sets, self.list_entries), SectionId::ListSets)?;
+        rule(cuts(self.member_sets, self.members), SectionId::MemberSets)?;
         rule(
-            offsets.first() == Some(&0)
-                && offsets.last().is_some_and(|end| *end as usize == entries.len())
-                && offsets.is_sorted(),
-            SectionId::SetOffsets,
+            self.list_entries
+                .iter()
+                .all(|entry| self.is_pattern(entry.pattern) && entry.lists & !list::ALL == 0),
+            SectionId::ListEntries,
         )?;
+        let (lists, members) = (self.list_sets.len() - 1, self.member_sets.len() - 1);
         rule(
-            entries.iter().all(|entry| {
-                (entry.pattern == ANY || (entry.pattern as usize) < patterns.len())
-                    && entry.lists & !list::ALL == 0
-            }),
-            SectionId::SetEntries,
+            self.sets
+                .iter()
+                .all(|set| (set.lists as usize) < lists && (set.members as usize) < members),
+            SectionId::Sets,
         )?;
-        Ok(offsets.len() - 1)
-    }
-
-    fn map<T: FromBytes + Immutable + KnownLayout + Ord>(
-        &self,
-        first_id: SectionId,
-        last_id: SectionId,
-        sets_id: SectionId,
-        sets: usize,
-    ) -> Checked {
-        let first: &[T] = self.section(first_id)?;
-        let last: &[T] = self.section(last_id)?;
-        rule(first.len() == last.len(), last_id)?;
-        rule(first.iter().zip(last).all(|(first, last)| first <= last), last_id)?;
-        rule(first.iter().skip(1).zip(last).all(|(next, last)| next > last), first_id)?;
-        let bytes = self.layout.0[sets_id as usize].len();
-        let holds = if bytes == first.len() * 2 {
-            self.section::<u16>(sets_id)?.iter().all(|set| usize::from(*set) < sets)
-        } else {
-            bytes == first.len() * 4
-                && self.section::<u32>(sets_id)?.iter().all(|set| (*set as usize) < sets)
-        };
-        rule(holds, sets_id)
-    }
-
-    fn index(&self) -> Checked {
-        let index: &[u32] = self.section(SectionId::V4Index)?;
-        let first: &[u32] = self.section(SectionId::V4First)?;
-        // A wrong index would only be a wrong answer, never a wild read; it is
-        // derived data all the same and must say what the ranges say.
-        let says_so = |(high, count): (usize, &u32)| {
-            let count = *count as usize;
-            let limit = (high as u64) << 16;
-            count <= first.len()
-                && (count == 0 || u64::from(first[count - 1]) < limit)
-                && first.get(count).is_none_or(|start| u64::from(*start) >= limit)
-        };
+        let sets = self.sets.len();
+        let index = self.v4_index;
+        let ranges = self.v4_ranges;
         rule(
-            index.is_empty()
-                || (index.len() == INDEX_LENGTH && index.iter().enumerate().all(says_so)),
+            if ranges.is_empty() {
+                index.is_empty()
+            } else {
+                index.len() == INDEX_LENGTH && cuts(index, ranges)
+            },
             SectionId::V4Index,
+        )?;
+        let ordered = |network: &[V4Range]| {
+            network.iter().all(|range| range.first <= range.last && (range.set as usize) < sets)
+                && network.is_sorted_by(|a, b| a.last < b.first)
+        };
+        let in_order = index
+            .windows(2)
+            .all(|ends| ranges.get(ends[0] as usize..ends[1] as usize).is_some_and(ordered));
+        rule(in_order, SectionId::V4Ranges)?;
+        let (first, last) = (self.v6_first, self.v6_last);
+        rule(first.len() == last.len(), SectionId::V6Last)?;
+        rule(first.iter().zip(last).all(|(first, last)| first <= last), SectionId::V6Last)?;
+        rule(first.iter().skip(1).zip(last).all(|(next, last)| next > last), SectionId::V6First)?;
+        rule(
+            self.v6_sets.len() == first.len()
+                && self.v6_sets.iter().all(|set| (*set as usize) < sets),
+            SectionId::V6Sets,
         )
     }
 
     fn patterns(&self) -> Checked {
-        let patterns: &[PatternRecord] = self.section(SectionId::Patterns)?;
-        let blob: &[u8] = self.section(SectionId::Blob)?;
         rule(
-            patterns.iter().all(|p| {
+            self.patterns.iter().all(|p| {
                 p.length > 0
-                    && inside(p.offset, p.length.into(), blob.len())
+                    && inside(p.offset, p.length.into(), self.blob)
                     && (1..=reach::SELF | reach::BELOW).contains(&p.reach)
             }),
             SectionId::Patterns,
         )
     }
 
-    fn hosts(&self) -> Checked {
-        let hosts: &[HostSlot] = self.section(SectionId::Hosts)?;
-        let blob: &[u8] = self.section(SectionId::Blob)?;
+    /// A table by name. What its items say is checked with all postings at once:
+    /// slots may share items, so that one by one could take quadratic time.
+    fn names(&self, slots: &[NameSlot], id: SectionId) -> Checked {
         rule(
-            (hosts.is_empty() || hosts.len().is_power_of_two())
-                // A probe ends at an empty slot, so there has to be one.
-                && (hosts.is_empty() || hosts.iter().any(|slot| slot.length == 0))
-                && hosts.iter().all(|slot| inside(slot.offset, slot.length.into(), blob.len())),
+            probed(slots, |slot| slot.length == 0)
+                && slots.iter().all(|slot| {
+                    inside(slot.offset, slot.length.into(), self.blob)
+                        && inside(slot.item, slot.items, self.postings)
+                }),
+            id,
+        )
+    }
+
+    fn hosts(&self) -> Checked {
+        rule(
+            self.limits.iter().all(|limit| {
+                matches!(limit.window, 1 | 60) && limit.rate > 0 && self.is_pattern(limit.pattern)
+            }),
+            SectionId::Limits,
+        )?;
+        let count =
+            |slot: &HostSlot| slot.rules_itself_count.saturating_add(slot.rules_below_count);
+        rule(
+            probed(self.hosts, |slot| slot.length == 0)
+                && self.hosts.iter().all(|slot| {
+                    inside(slot.offset, slot.length.into(), self.blob)
+                        && HostLists::from_bits(slot.itself).is_some()
+                        && HostLists::from_bits(slot.below).is_some()
+                        && self.is_limit(slot.limit_itself)
+                        && self.is_limit(slot.limit_below)
+                        && inside(slot.rules_itself, count(slot), self.postings)
+                }),
             SectionId::Hosts,
         )
     }
 
+    fn rules(&self) -> Checked {
+        rule(
+            self.rules.iter().all(|r| {
+                // A rule without conditions would hold for every request.
+                r.conditions > 0
+                    && inside(r.condition, r.conditions.into(), self.conditions)
+                    && r.flags & !rule_flag::ALL == 0
+                    && Zone::from_number(r.zone).is_some()
+            }) && self.rules.is_sorted_by(|a, b| a.id < b.id),
+            SectionId::Rules,
+        )?;
+        rule(
+            self.ranges.iter().all(|r| matches!(r.family, 4 | 6) && r.first <= r.last),
+            SectionId::Ranges,
+        )?;
+        // Members are bans in a file of bans, which has no rules.
+        let most = if self.header.kind == kind::BANS { self.bans.len() } else { self.rules.len() };
+        rule(self.members.iter().all(|member| (*member as usize) < most), SectionId::Members)
+    }
+
+    fn conditions(&self) -> Checked {
+        let mut next = 0;
+        for condition in self.conditions {
+            // One after the other, so that checking is linear.
+            rule(condition.term == next, SectionId::Conditions)?;
+            next = condition.term.saturating_add(condition.terms);
+            let Some(field) = Field::from_number(condition.field) else {
+                return rule(false, SectionId::Conditions);
+            };
+            rule(
+                inside(condition.term, condition.terms, self.terms)
+                    && inside(condition.name, condition.name_length.into(), self.blob),
+                SectionId::Conditions,
+            )?;
+            let start = condition.term as usize;
+            let own = &self.terms[start..start + condition.terms as usize];
+            let needs_terms =
+                !matches!(field, Field::NoCookie | Field::HeaderAbsent | Field::HeaderPresent);
+            rule(own.is_empty() != needs_terms, SectionId::Conditions)?;
+            let fits = |term: &TermRecord| {
+                term.flags & !term_flag::ALL == 0
+                    && match field {
+                        Field::Ip => (term.value as usize) < self.ranges.len(),
+                        Field::Domain => self.is_pattern(term.value),
+                        Field::Country => term.value <= u32::from(u16::MAX),
+                        _ => inside(term.value, term.length, self.blob),
+                    }
+            };
+            rule(own.iter().all(fits), SectionId::Terms)?;
+        }
+        Ok(())
+    }
+
     fn selection(&self) -> Checked {
-        let rules: &[RuleRecord] = self.section(SectionId::Rules)?;
-        let always: &[u32] = self.section(SectionId::Always)?;
-        let bits: &[u64] = self.section(SectionId::GramBits)?;
-        let slots: &[GramSlot] = self.section(SectionId::Grams)?;
-        let groups: &[GramGroup] = self.section(SectionId::GramGroups)?;
-        let entries: &[GramEntry] = self.section(SectionId::GramEntries)?;
-        let postings: &[u32] = self.section(SectionId::Postings)?;
-        let blob: &[u8] = self.section(SectionId::Blob)?;
+        let always = self.always;
         rule(
             always.is_sorted_by(|a, b| a < b)
-                && always.last().is_none_or(|last| (*last as usize) < rules.len()),
+                && always.last().is_none_or(|last| (*last as usize) < self.rules.len()),
             SectionId::Always,
         )?;
+        rule(
+            self.countries.is_sorted_by(|a, b| a.code < b.code)
+                && self.countries.iter().all(|c| inside(c.item, c.items, self.postings)),
+            SectionId::Countries,
+        )?;
+        let (bits, slots) = (self.gram_bits, self.grams);
         // Hashes are shifted by 32 minus the logarithm, so sizes are 2..=2^31.
         let sized = |length: usize| (2..=1 << 31).contains(&length) && length.is_power_of_two();
         rule(bits.is_empty() || sized(bits.len() * 64), SectionId::GramBits)?;
@@ -201,87 +273,45 @@ impl<'a> Checker<'a> {
         rule(
             slots.is_empty()
                 || (sized(slots.len())
-                    // A probe ends at an empty slot, so there has to be one.
-                    && slots.iter().any(|slot| slot.groups == 0)
-                    && slots.iter().all(|s| inside(s.group, s.groups, groups.len()))),
+                    && probed(slots, |slot| slot.groups == 0)
+                    && slots.iter().all(|s| inside(s.group, s.groups, self.gram_groups))),
             SectionId::Grams,
         )?;
+        let entries = self.gram_entries;
         let mut next = 0;
-        let holds = groups.iter().all(|group| {
+        let holds = self.gram_groups.iter().all(|group| {
             // One after the other, so that checking is linear.
-            let in_turn = group.entry == next && inside(group.entry, group.entries, entries.len());
+            let in_turn = group.entry == next && inside(group.entry, group.entries, entries);
             next = group.entry.saturating_add(group.entries);
             // Parents lead towards the first entry, so following them ends.
             in_turn
                 && entries[group.entry as usize..next as usize]
                     .iter()
                     .enumerate()
-                    .all(|(number, e)| e.parent == NO_PARENT || (e.parent as usize) < number)
+                    .all(|(number, e)| e.parent == NONE || (e.parent as usize) < number)
         });
         rule(holds, SectionId::GramGroups)?;
         rule(
             entries.iter().all(|entry| {
-                inside(entry.literal, entry.length.into(), blob.len())
-                    && inside(entry.posting, entry.postings, postings.len())
+                inside(entry.literal, entry.length.into(), self.blob)
+                    && inside(entry.posting, entry.postings, self.postings)
             }),
             SectionId::GramEntries,
         )?;
-        rule(postings.iter().all(|rule| (*rule as usize) < rules.len()), SectionId::Postings)
+        // Which of the two an item is follows from who points to it; neither is
+        // looked up without asking whether it exists.
+        let most = self.rules.len().max(self.patterns.len());
+        let is_item = |item: &u32| *item == ANY || (*item as usize) < most;
+        rule(self.postings.iter().all(is_item), SectionId::Postings)
     }
 
-    fn rules(&self) -> Checked {
-        let rules: &[RuleRecord] = self.section(SectionId::Rules)?;
-        let conditions: &[ConditionRecord] = self.section(SectionId::Conditions)?;
-        let terms: &[TermRecord] = self.section(SectionId::Terms)?;
-        let ranges: &[RangeRecord] = self.section(SectionId::Ranges)?;
-        let patterns: &[PatternRecord] = self.section(SectionId::Patterns)?;
-        let blob: &[u8] = self.section(SectionId::Blob)?;
+    fn bans(&self) -> Checked {
         rule(
-            rules.iter().all(|r| {
-                // A rule without conditions would hold for every request.
-                r.conditions > 0
-                    && inside(r.condition, r.conditions.into(), conditions.len())
-                    && r.flags & !rule_flag::ALL == 0
-                    && Zone::from_number(r.zone).is_some()
-            }) && rules.is_sorted_by(|a, b| a.id < b.id),
-            SectionId::Rules,
-        )?;
-        rule(
-            ranges.iter().all(|range| matches!(range.family, 4 | 6) && range.first <= range.last),
-            SectionId::Ranges,
-        )?;
-        let mut next = 0;
-        for condition in conditions {
-            // One after the other, so that checking is linear.
-            rule(condition.term == next, SectionId::Conditions)?;
-            next = condition.term.saturating_add(condition.terms);
-            let field = Field::from_number(condition.field);
-            rule(
-                inside(condition.term, condition.terms, terms.len())
-                    && inside(condition.name, condition.name_length.into(), blob.len())
-                    && field.is_some(),
-                SectionId::Conditions,
-            )?;
-            let start = condition.term as usize;
-            let own = &terms[start..start + condition.terms as usize];
-            let needs_terms = !matches!(
-                field,
-                Some(Field::NoCookie | Field::HeaderAbsent | Field::HeaderPresent)
-            );
-            rule(own.is_empty() != needs_terms, SectionId::Conditions)?;
-            let fits = |term: &TermRecord| {
-                term.flags & !term_flag::ALL == 0
-                    && match field {
-                        Some(Field::Ip) => (term.value as usize) < ranges.len(),
-                        Some(Field::Domain) => {
-                            term.value == ANY || (term.value as usize) < patterns.len()
-                        }
-                        Some(Field::Country) => term.value <= u32::from(u16::MAX),
-                        _ => inside(term.value, term.length, blob.len()),
-                    }
-            };
-            rule(own.iter().all(fits), SectionId::Terms)?;
-        }
-        Ok(())
+            self.bans.iter().all(|ban| {
+                u8::try_from(ban.kind).is_ok_and(|kind| BanKind::from_number(kind).is_some())
+                    && self.is_pattern(ban.pattern)
+            }),
+            SectionId::Bans,
+        )
     }
 }

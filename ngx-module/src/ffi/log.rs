@@ -3,8 +3,8 @@
 use std::fmt::Arguments;
 
 use nginx_sys::{
-    NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_LOG_WARN, ngx_conf_log_error, ngx_conf_t,
-    ngx_cycle, ngx_log_t, ngx_uint_t,
+    NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_INFO, NGX_LOG_NOTICE, NGX_LOG_WARN, ngx_conf_log_error,
+    ngx_conf_t, ngx_cycle, ngx_log_t, ngx_uint_t,
 };
 use std::mem::MaybeUninit;
 
@@ -19,6 +19,8 @@ pub enum Level {
     Warn,
     /// Something changed as it should.
     Notice,
+    /// The same, of what changes all the time.
+    Info,
 }
 
 impl Level {
@@ -28,6 +30,7 @@ impl Level {
             Self::Error => NGX_LOG_ERR,
             Self::Warn => NGX_LOG_WARN,
             Self::Notice => NGX_LOG_NOTICE,
+            Self::Info => NGX_LOG_INFO,
         }) as ngx_uint_t
     }
 }

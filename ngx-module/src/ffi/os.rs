@@ -22,6 +22,23 @@ pub fn is_exiting() -> bool {
     }
 }
 
+/// Seconds of the monotonic clock when nginx last looked at it, at the latest
+/// when this event came. For the event loop.
+#[inline]
+pub fn monotonic_s() -> u64 {
+    // SAFETY: a plain word that only the event loop, which calls this, writes.
+    let ms = unsafe { (&raw const nginx_sys::ngx_current_msec).read_volatile() };
+    ms as u64 / 1000
+}
+
+/// Seconds of the same clock now. For any thread.
+pub fn monotonic_now_s() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call fills in `now`; this clock exists wherever nginx uses it.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec as u64
+}
+
 /// Runs `body` with every signal blocked; threads it starts inherit that.
 pub fn with_signals_blocked<T>(body: impl FnOnce() -> T) -> T {
     struct Restore(libc::sigset_t);

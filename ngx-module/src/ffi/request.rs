@@ -175,6 +175,12 @@ impl<'r> Request<'r> {
         (!same).then_some(line)
     }
 
+    /// The method as the client sent it.
+    pub fn method(&self) -> &'r [u8] {
+        // SAFETY: a string of the request, which lives for `'r`.
+        unsafe { bytes(&self.get().method_name) }
+    }
+
     /// The target as the client sent it: path and query, before any decoding or rewriting.
     pub fn target(&self) -> &'r [u8] {
         // SAFETY: a string of the request, which lives for `'r`.

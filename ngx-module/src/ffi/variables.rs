@@ -37,7 +37,7 @@ const VARIABLES: [(&str, Meaning); 5] = [
     // Countries come with a country database.
     ("nwaf_cc", |_| Value::Nothing),
     ("nwaf_generation", |judgement| {
-        let in_force = || worker::active().as_deref().map(|active| active.meta().generation);
+        let in_force = || worker::active().as_deref().map(|active| active.policy.meta().generation);
         judgement
             .map_or_else(in_force, |j| j.generation.get())
             .map_or(Value::Nothing, Value::Number)

@@ -1,67 +1,27 @@
-//! Which rules a text can concern at all, decided by its four-byte pieces.
+//! Texts that select rules, filed under their four-byte pieces.
 //!
-//! A rule whose truth needs at least one of some literals is filed under one
-//! piece (gram) of each of them, the rarest in the whole policy. A request is
-//! then read once, and only rules whose literal really occurs are tried. Rules
-//! without such a need (only negations, only addresses, short literals) are
-//! tried always.
+//! A rule whose truth needs at least one of some texts is filed under one piece
+//! (gram) of each of them, the rarest in the whole policy. A request is then read
+//! once, and only rules whose text really occurs are tried.
 //!
-//! Where all literals of a field are long enough, only every second to fourth
-//! position of its text is looked at: each literal is then filed under that many
+//! Where all texts of a field are long enough, only every second to fourth
+//! position of it is looked at: each text is then filed under that many
 //! neighbouring grams, one of which falls on a looked-at position wherever the
-//! literal stands.
+//! text stands.
 
 use std::collections::{BTreeMap, HashMap};
 
-use policy::Rule;
-use policy::expression::Expression;
-use policy::rule::HeaderCondition;
 use zerocopy::FromZeros as _;
 
-use super::compile::position;
-use super::error::CompileError;
-use super::format::*;
+use super::file::position;
+use crate::snapshot::error::CompileError;
+use crate::snapshot::format::*;
+use crate::snapshot::select::grams;
 
 /// A bitmap is this many times as long as there are grams, so that few texts
 /// get as far as the table; at least 2^12 bits.
 const BITS_PER_GRAM: usize = 32;
 const BITS_MIN: usize = 1 << 12;
-
-/// The literals of which at least one must occur for the rule to hold, from the
-/// condition that is most selective; none where the rule may hold without any.
-pub fn trigger(rule: &Rule) -> Option<(Field, Vec<&[u8]>)> {
-    let headers = rule.other_headers.iter().filter_map(|condition| match condition {
-        HeaderCondition::Named(_, e) | HeaderCondition::Any(e) => Some((Field::HeaderAny, e)),
-        HeaderCondition::Absent(_) | HeaderCondition::Present(_) => None,
-    });
-    let fields = [
-        (Field::Url, &rule.url),
-        (Field::Args, &rule.args),
-        (Field::Cookie, &rule.cookie),
-        (Field::UserAgent, &rule.ua),
-        (Field::Referer, &rule.referer),
-        (Field::Body, &rule.body),
-    ];
-    let fields = fields.into_iter().filter_map(|(field, e)| Some((field, e.as_ref()?)));
-    fields.chain(headers).filter_map(|(field, e)| Some((field, needed(e)?))).max_by_key(
-        |(_, literals)| {
-            let shortest = literals.iter().map(|literal| literal.len()).min();
-            (shortest, std::cmp::Reverse(literals.len()))
-        },
-    )
-}
-
-/// The positive literals of an expression that is false where none of them occurs.
-fn needed(e: &Expression<Vec<u8>>) -> Option<Vec<&[u8]>> {
-    // Negated terms hold where nothing occurs, so this is the most it can be
-    // without a positive literal.
-    if e.evaluate(|_| false) {
-        return None;
-    }
-    let positive = e.terms().iter().filter(|term| !term.negated);
-    let literals: Vec<&[u8]> = positive.map(|term| term.value.as_slice()).collect();
-    literals.iter().all(|literal| literal.len() >= GRAM).then_some(literals)
-}
 
 /// Literals on their way into the table, with the rules they select.
 #[derive(Default)]
@@ -81,15 +41,6 @@ pub struct Table {
     pub groups: Vec<GramGroup>,
     /// [`SectionId::GramEntries`]
     pub entries: Vec<GramEntry>,
-    /// [`SectionId::Postings`]
-    pub postings: Vec<u32>,
-}
-
-/// The gram at every `stride`th position of a text, from the first.
-pub fn grams(text: &[u8], stride: usize) -> impl Iterator<Item = u32> {
-    text.windows(GRAM)
-        .step_by(stride)
-        .map(|window| u32::from_le_bytes([window[0], window[1], window[2], window[3]]))
 }
 
 impl Grams {
@@ -113,10 +64,12 @@ impl Grams {
         strides
     }
 
-    /// Builds the table; `store` puts a literal into the blob and says where.
+    /// Builds the table and appends the rules; `store` puts a literal into the blob
+    /// and says where.
     pub fn build(
         self,
         mut store: impl FnMut(&[u8]) -> Result<u32, CompileError>,
+        postings: &mut Vec<u32>,
     ) -> Result<Table, CompileError> {
         let mut table = Table::default();
         if self.literals.is_empty() {
@@ -140,11 +93,11 @@ impl Grams {
                 literal: store(literal)?,
                 length: literal.len() as u16,
                 reserved: 0,
-                parent: NO_PARENT,
-                posting: position(table.postings.len())?,
+                parent: NONE,
+                posting: position(postings.len())?,
                 postings: position(rules.len())?,
             };
-            table.postings.extend_from_slice(rules);
+            postings.extend_from_slice(rules);
             filed.extend((start..).zip(run).map(|(at, gram)| Filed {
                 gram: *gram,
                 field: *field as u16,
@@ -209,7 +162,7 @@ impl Table {
             {}
             let parent = match beginnings.last() {
                 Some(top) => position(*top)?,
-                None => NO_PARENT,
+                None => NONE,
             };
             self.entries.push(GramEntry { parent, ..member.entry });
             beginnings.push(number);

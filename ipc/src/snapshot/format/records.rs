@@ -1,167 +1,37 @@
-//! The bytes of a snapshot, format version 1.
-//!
-//! ```text
-//! Header | Section table | section | section | ...      (each section starts at a multiple of 16)
-//! ```
-//! Integers have the byte order of the machine that wrote the file; the header
-//! says which, and a reader of the other order refuses. Positions inside
-//! sections are 32 bits wide, so a file is at most 4 GiB.
-//!
-//! Version rules: a change that an old reader would misread raises
-//! [`FORMAT_VERSION`] and the header's `min_reader`; a new section that may be
-//! ignored raises only [`FORMAT_VERSION`]. Readers skip sections they do not know.
+//! The records inside sections.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// First bytes of every snapshot.
-pub const MAGIC: [u8; 8] = *b"NWAFSNAP";
-/// Format this code writes, and the newest it reads.
-pub const FORMAT_VERSION: u32 = 1;
-/// Oldest reader that understands what this code writes.
-pub const MIN_READER: u32 = 1;
-/// Reads as this number only in the byte order it was written in.
-pub const BYTE_ORDER: u32 = 0x0102_0304;
-/// Alignment of sections, that of the widest record field.
-pub const ALIGNMENT: usize = 16;
 /// "Any host" where a record names a pattern.
 pub const ANY: u32 = u32::MAX;
-/// Below this many ranges the first-level index is left out.
-pub const INDEX_FROM: usize = 256;
-/// Entries of the first-level index: one per leading 16 bits, and the end.
+/// "Nothing" where a record names another one.
+pub const NONE: u32 = u32::MAX;
+/// Entries of the first-level index: one for each leading 16 bits, and the end.
 pub const INDEX_LENGTH: usize = 65_537;
 
-/// The first 128 bytes.
-#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+/// A range of IPv4 addresses inside one /16.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct Header {
-    /// [`MAGIC`]
-    pub magic: [u8; 8],
-    /// [`BYTE_ORDER`]
-    pub byte_order: u32,
-    /// Format the writer knew.
-    pub format_version: u32,
-    /// Lowest format version that may read the file.
-    pub min_reader: u32,
-    /// CRC-32 (ISO-HDLC) over the whole file with this field zero.
-    pub checksum: u32,
-    /// Session of the policy.
-    pub session: u64,
-    /// Generation of the policy.
-    pub generation: u64,
-    /// When it was compiled, milliseconds since 1970; for people, not for ordering.
-    pub created_ms: u64,
-    /// Bytes after the header.
-    pub payload_length: u64,
-    /// Entries of all address lists.
-    pub addresses: u64,
-    /// Entries of the host lists.
-    pub hosts: u64,
-    /// Extended rules.
-    pub rules: u64,
-    /// Entries of the section table.
-    pub sections: u32,
-    /// Flags of hosts lists that hold `*`; bits of [`list`].
-    pub any_host: u32,
-    /// By number of [`Field`]: at which positions a text of the field is looked
-    /// at, every one (1) to every fourth (4); 0 where the field has no literals.
-    pub strides: [u8; FIELDS],
-    /// Zero.
-    pub reserved: [u64; 3],
+pub struct V4Range {
+    /// The low 16 bits of its first address.
+    pub first: u16,
+    /// The low 16 bits of its last address.
+    pub last: u16,
+    /// What holds there, in [`super::SectionId::Sets`].
+    pub set: u32,
 }
 
-/// One entry of the section table.
-#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+/// What holds for the addresses of a range: a list set and a member set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct SectionEntry {
-    /// [`SectionId`]
-    pub id: u32,
-    /// Zero.
-    pub reserved: u32,
-    /// Bytes from the start of the file.
-    pub offset: u64,
-    /// Bytes.
-    pub length: u64,
+pub struct SetRecord {
+    /// Which entries of address lists.
+    pub lists: u32,
+    /// Which rules, or which bans.
+    pub members: u32,
 }
 
-/// The sections of version 1. Their order in this enum is their index in readers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub enum SectionId {
-    /// `u32` x 65,537: how many IPv4 ranges start below each /16; empty for small maps.
-    V4Index = 0,
-    /// `u32`: first addresses of disjoint ascending ranges.
-    V4First = 1,
-    /// `u32`: their last addresses.
-    V4Last = 2,
-    /// `u16` or `u32`: their set ids. The width is the length divided by the number of ranges.
-    V4Sets = 3,
-    /// `u128`, as for IPv4.
-    V6First = 4,
-    /// `u128`
-    V6Last = 5,
-    /// `u16` or `u32`
-    V6Sets = 6,
-    /// `u32`: where each set starts in [`SectionId::SetEntries`]; one more than there are sets.
-    SetOffsets = 7,
-    /// [`SetEntry`]
-    SetEntries = 8,
-    /// [`PatternRecord`]
-    Patterns = 9,
-    /// [`HostSlot`]: open addressing, linear probing, a power of two of slots.
-    Hosts = 10,
-    /// [`RuleRecord`] in the order of their ids.
-    Rules = 11,
-    /// [`ConditionRecord`]
-    Conditions = 12,
-    /// [`TermRecord`]
-    Terms = 13,
-    /// [`RangeRecord`]
-    Ranges = 14,
-    /// Bytes that records point into.
-    Blob = 15,
-    /// `u32`: ascending positions of the rules that are tried for every request.
-    Always = 16,
-    /// `u64`: one bit for each hash of a gram, see [`gram_hash`]; a power of two of words.
-    GramBits = 17,
-    /// [`GramSlot`]: open addressing, linear probing, a power of two of slots.
-    Grams = 18,
-    /// [`GramEntry`]
-    GramEntries = 19,
-    /// `u32`: positions of the rules that a literal selects.
-    Postings = 20,
-    /// [`GramGroup`]
-    GramGroups = 21,
-}
-
-/// Number of sections of version 1.
-pub const SECTIONS: usize = 22;
-/// Names of the sections, for messages.
-pub const SECTION_NAMES: [&str; SECTIONS] = [
-    "v4-index",
-    "v4-first",
-    "v4-last",
-    "v4-sets",
-    "v6-first",
-    "v6-last",
-    "v6-sets",
-    "set-offsets",
-    "set-entries",
-    "patterns",
-    "hosts",
-    "rules",
-    "conditions",
-    "terms",
-    "ranges",
-    "blob",
-    "always",
-    "gram-bits",
-    "grams",
-    "gram-entries",
-    "postings",
-    "gram-groups",
-];
-
-/// What an address or host entry is for.
+/// What an address entry is for.
 pub mod list {
     /// White list.
     pub const BYPASS: u8 = 1;
@@ -175,10 +45,23 @@ pub mod list {
     pub const ALL: u8 = 15;
 }
 
-/// One (lists, host pattern) pair that holds for the addresses of a set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+/// One (lists, host pattern) pair that holds for the addresses of a list set.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+)]
 #[repr(C)]
-pub struct SetEntry {
+pub struct ListEntry {
     /// Index of the pattern, or [`ANY`].
     pub pattern: u32,
     /// Bits of [`list`].
@@ -209,29 +92,105 @@ pub mod reach {
     pub const BELOW: u8 = 2;
 }
 
-/// One domain of the host lists.
+/// What is known about one domain, apart for itself and for everything below it.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct HostSlot {
-    /// Hash of the domain read from its end, see [`hash_step`].
-    pub hash: u64,
+    /// Upper half of the hash of the domain read from its end, see [`hash_step`].
+    pub hash: u32,
     /// Where the domain stands in the blob.
     pub offset: u32,
     /// Its length in bytes; 0 in an empty slot.
     pub length: u16,
-    /// Bits of [`list`] for the domain itself.
-    pub itself: u8,
-    /// Bits of [`list`] for everything below it.
-    pub below: u8,
+    /// Bits of the host lists for the domain itself.
+    pub itself: u16,
+    /// Bits of the host lists for everything below it.
+    pub below: u16,
+    /// Zero.
+    pub reserved: u16,
+    /// The entry of [`super::SectionId::Limits`] for the domain itself, or [`NONE`].
+    pub limit_itself: u32,
+    /// The same for everything below it.
+    pub limit_below: u32,
+    /// Rules to try for the domain itself: first one in [`super::SectionId::Postings`].
+    pub rules_itself: u32,
+    /// Their number; the rules for everything below follow them.
+    pub rules_itself_count: u32,
+    /// The number of rules to try for everything below the domain.
+    pub rules_below_count: u32,
 }
 
-/// Start of a host hash (FNV-1a, 64 bits).
+/// One entry of `nwaf_limit`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct LimitRecord {
+    /// Blocked requests that are allowed in one window.
+    pub rate: u32,
+    /// The window in seconds, 1 or 60.
+    pub window: u32,
+    /// The ban in seconds.
+    pub block_time: u32,
+    /// Index of the pattern, or [`ANY`].
+    pub pattern: u32,
+}
+
+/// One key of a table by name.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct NameSlot {
+    /// Upper half of the hash of the name read from its end, see [`hash_step`].
+    pub hash: u32,
+    /// Where the name stands in the blob.
+    pub offset: u32,
+    /// Its length in bytes; 0 in an empty slot.
+    pub length: u16,
+    /// Zero.
+    pub reserved: u16,
+    /// First of its items in [`super::SectionId::Postings`].
+    pub item: u32,
+    /// Number of items.
+    pub items: u32,
+}
+
+/// The rules to try for clients of one country.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct CountryRecord {
+    /// The two letters, first one lowest.
+    pub code: u32,
+    /// First of the rules in [`super::SectionId::Postings`].
+    pub item: u32,
+    /// Number of rules.
+    pub items: u32,
+}
+
+/// One ban.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct BanRecord {
+    /// When it ends, seconds since 1970.
+    pub until: u64,
+    /// The rule that led to it, or 0.
+    pub rule: u64,
+    /// Index of the pattern, or [`ANY`].
+    pub pattern: u32,
+    /// Number of the block type.
+    pub kind: u32,
+}
+
+/// Start of the hash of a name (FNV-1a, 64 bits).
 pub const HASH_START: u64 = 0xcbf2_9ce4_8422_2325;
 
-/// Adds one byte to a host hash.
+/// Adds one byte to the hash of a name.
 #[inline]
 pub const fn hash_step(hash: u64, byte: u8) -> u64 {
     (hash ^ byte as u64).wrapping_mul(0x0000_0100_0000_01b3)
+}
+
+/// The hash of a whole name.
+#[inline]
+pub fn name_hash(name: &[u8]) -> u64 {
+    name.iter().rev().fold(HASH_START, |hash, byte| hash_step(hash, *byte))
 }
 
 /// One extended rule.
@@ -287,8 +246,8 @@ pub const STRIDE_MAX: usize = 4;
 /// Bytes of a gram: the piece of a literal that is looked up at every position of a text.
 pub const GRAM: usize = 4;
 
-/// The hash of a gram: its highest bits select a bit of [`SectionId::GramBits`]
-/// and a slot of [`SectionId::Grams`] (multiplicative hashing, 2^32 / golden ratio).
+/// The hash of a gram: its highest bits select a bit of [`super::SectionId::GramBits`]
+/// and a slot of [`super::SectionId::Grams`] (multiplicative hashing, 2^32 / golden ratio).
 #[inline]
 pub const fn gram_hash(gram: u32) -> u32 {
     gram.wrapping_mul(0x9e37_79b1)
@@ -320,9 +279,6 @@ pub struct GramGroup {
     pub entries: u32,
 }
 
-/// [`GramEntry::parent`] of a literal that begins with no other one.
-pub const NO_PARENT: u32 = u32::MAX;
-
 /// One literal of a group.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -334,16 +290,16 @@ pub struct GramEntry {
     /// Zero.
     pub reserved: u16,
     /// The longest other literal of the group that this one begins with, counted
-    /// from the group's first; [`NO_PARENT`] where there is none. Always an earlier one.
+    /// from the group's first; [`NONE`] where there is none. Always an earlier one.
     pub parent: u32,
-    /// First of the rules it selects, in [`SectionId::Postings`].
+    /// First of the rules it selects, in [`super::SectionId::Postings`].
     pub posting: u32,
     /// Number of rules it selects.
     pub postings: u32,
 }
 
 /// What a condition looks at, in the order conditions are tried: cheapest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Field {
     /// Client address; terms point into ranges.
@@ -435,18 +391,3 @@ pub struct RangeRecord {
     /// Zero.
     pub reserved: u64,
 }
-
-const _: () = {
-    assert!(size_of::<Header>() == 128);
-    assert!(size_of::<SectionEntry>() == 24);
-    assert!(size_of::<SetEntry>() == 8);
-    assert!(size_of::<PatternRecord>() == 8);
-    assert!(size_of::<HostSlot>() == 16);
-    assert!(size_of::<RuleRecord>() == 16);
-    assert!(size_of::<ConditionRecord>() == 16);
-    assert!(size_of::<TermRecord>() == 12);
-    assert!(size_of::<RangeRecord>() == 48);
-    assert!(size_of::<GramSlot>() == 12);
-    assert!(size_of::<GramGroup>() == 12);
-    assert!(size_of::<GramEntry>() == 20);
-};

@@ -1,0 +1,242 @@
+//! Addresses, hosts and names -> what a file says about them.
+
+use std::net::IpAddr;
+
+use policy::address::canonical;
+use policy::text::Scratch;
+use policy::{Host, HostLists};
+
+use super::Snapshot;
+use super::format::*;
+use super::view::{View, between, run};
+
+/// The entry of `nwaf_limit` that counts for a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitInForce {
+    /// Blocked requests that are allowed in one window.
+    pub rate: u32,
+    /// The window in seconds, 1 or 60.
+    pub window: u32,
+    /// The ban in seconds; 0 never bans.
+    pub block_time: u32,
+    /// The entry's position in the setting: what is counted and banned together.
+    pub entry: u32,
+}
+
+impl<'a> View<'a> {
+    /// What holds for an address; nothing where no entry covers it.
+    ///
+    /// IPv4: O(log n) inside one /16. IPv6: O(log n).
+    #[inline]
+    pub fn set_of(&self, address: IpAddr) -> Option<&'a SetRecord> {
+        let set = match canonical(address) {
+            IpAddr::V4(v4) => self.v4_set(v4.into())?,
+            IpAddr::V6(v6) => self.v6_set(v6.into())?,
+        };
+        self.sets.get(set as usize)
+    }
+
+    #[inline]
+    fn v4_set(&self, key: u32) -> Option<u32> {
+        let low = key as u16;
+        let network = between(self.v4_ranges, self.v4_index, key >> 16);
+        let after = network.partition_point(|range| range.first <= low);
+        let range = network.get(after.checked_sub(1)?)?;
+        (low <= range.last).then_some(range.set)
+    }
+
+    fn v6_set(&self, key: u128) -> Option<u32> {
+        let at = self.v6_first.partition_point(|first| *first <= key).checked_sub(1)?;
+        (key <= *self.v6_last.get(at)?).then(|| self.v6_sets.get(at).copied())?
+    }
+
+    /// Bits of the address lists that hold for the addresses of a set and a host.
+    #[inline]
+    pub fn lists_of(&self, set: &SetRecord, host: Host<'_>) -> u8 {
+        let entries = between(self.list_entries, self.list_sets, set.lists);
+        entries.iter().fold(0, |lists, entry| {
+            if self.pattern_holds(entry.pattern, host) { lists | entry.lists } else { lists }
+        })
+    }
+
+    /// Positions of the rules or bans that hold for the addresses of a set.
+    #[inline]
+    pub fn members_of(&self, set: &SetRecord) -> &'a [u32] {
+        between(self.members, self.member_sets, set.members)
+    }
+
+    /// Whether a pattern, or [`ANY`], holds for a host. O(length of the pattern).
+    #[inline]
+    pub fn pattern_holds(&self, pattern: u32, host: Host<'_>) -> bool {
+        if pattern == ANY {
+            return true;
+        }
+        let Some(pattern) = self.patterns.get(pattern as usize) else { return false };
+        let domain = self.piece(pattern.offset, pattern.length.into());
+        let host = host.as_bytes();
+        if host.len() == domain.len() {
+            return pattern.reach & reach::SELF != 0 && host == domain;
+        }
+        pattern.reach & reach::BELOW != 0
+            && host.len() > domain.len() + 1
+            && host.ends_with(domain)
+            && host[host.len() - domain.len() - 1] == b'.'
+    }
+
+    /// Calls `visit` with each domain in the table that the host is or lies below,
+    /// the shortest first, and with whether it is the host itself.
+    ///
+    /// One probe for each label, and one step for each byte of the host.
+    #[inline]
+    pub fn each_domain(&self, host: Host<'_>, mut visit: impl FnMut(&'a HostSlot, bool)) {
+        if self.hosts.is_empty() {
+            return;
+        }
+        let host = host.as_bytes();
+        let mut hash = HASH_START;
+        for (at, byte) in host.iter().enumerate().rev() {
+            if *byte == b'.'
+                && at > 0
+                && let Some(slot) = self.domain(hash, &host[at + 1..])
+            {
+                visit(slot, false);
+            }
+            hash = hash_step(hash, *byte);
+        }
+        if let Some(slot) = self.domain(hash, host) {
+            visit(slot, true);
+        }
+    }
+
+    #[inline]
+    fn domain(&self, hash: u64, domain: &[u8]) -> Option<&'a HostSlot> {
+        probe(self.hosts, hash, |slot| {
+            let same = slot.hash == (hash >> 32) as u32
+                && self.piece(slot.offset, slot.length.into()) == domain;
+            if slot.length == 0 { Probe::Absent } else { Probe::found(same) }
+        })
+    }
+
+    /// The patterns whose hosts have no bodies read at a path as served.
+    pub fn body_patterns(&self, path: &[u8]) -> &'a [u32] {
+        self.items_of(self.body_paths, name_hash(path), |name| name == path)
+    }
+
+    /// The rules that a header selects by its name.
+    pub fn rules_by_header(&self, name: &[u8]) -> &'a [u32] {
+        let lower = name.iter().rev().map(u8::to_ascii_lowercase);
+        let hash = lower.fold(HASH_START, hash_step);
+        self.items_of(self.header_names, hash, |own| own.eq_ignore_ascii_case(name))
+    }
+
+    fn items_of(
+        &self,
+        table: &'a [NameSlot],
+        hash: u64,
+        is_it: impl Fn(&[u8]) -> bool,
+    ) -> &'a [u32] {
+        if table.is_empty() {
+            return &[];
+        }
+        let slot = probe(table, hash, |slot| {
+            let same = slot.hash == (hash >> 32) as u32
+                && is_it(self.piece(slot.offset, slot.length.into()));
+            if slot.length == 0 { Probe::Absent } else { Probe::found(same) }
+        });
+        slot.map_or(&[], |slot| self.postings(slot.item, slot.items))
+    }
+
+    /// The rules that a domain selects for itself, or for what lies below it.
+    #[inline]
+    pub fn rules_of(&self, slot: &HostSlot, itself: bool) -> &'a [u32] {
+        let (skip, count) = if itself {
+            (0, slot.rules_itself_count)
+        } else {
+            (slot.rules_itself_count, slot.rules_below_count)
+        };
+        run(self.postings, slot.rules_itself.saturating_add(skip), count)
+    }
+}
+
+/// What a slot says about the name that is looked for.
+enum Probe {
+    /// It has that name.
+    Here,
+    /// It has another one.
+    Further,
+    /// It is empty, so the name is not in the table.
+    Absent,
+}
+
+impl Probe {
+    fn found(same: bool) -> Self {
+        if same { Self::Here } else { Self::Further }
+    }
+}
+
+/// Open addressing with linear probing; the table has an empty slot (verified), so this ends.
+#[inline]
+fn probe<T>(table: &[T], hash: u64, look: impl Fn(&T) -> Probe) -> Option<&T> {
+    let mask = table.len() - 1;
+    let mut at = hash as usize & mask;
+    loop {
+        let slot = table.get(at)?;
+        match look(slot) {
+            Probe::Here => return Some(slot),
+            Probe::Absent => return None,
+            Probe::Further => at = (at + 1) & mask,
+        }
+    }
+}
+
+impl Snapshot {
+    /// The host lists that hold for a host: one probe for each of its labels.
+    pub fn host_lists(&self, host: Host<'_>) -> HostLists {
+        let view = self.view();
+        let mut bits = view.header.any_host;
+        view.each_domain(host, |slot, itself| {
+            bits |= if itself { slot.itself } else { slot.below };
+        });
+        HostLists::from_bits(bits).unwrap_or_default()
+    }
+
+    /// The entry of `nwaf_limit` that counts for a host: one probe for each of its labels.
+    pub fn limit(&self, host: Host<'_>) -> Option<LimitInForce> {
+        let view = self.view();
+        let mut entry = view.header.any_limit;
+        view.each_domain(host, |slot, itself| {
+            let own = if itself { slot.limit_itself } else { slot.limit_below };
+            // Domains come in ascending length, so the last one is the closest.
+            if own != NONE {
+                entry = own;
+            }
+        });
+        let LimitRecord { rate, window, block_time, .. } = *view.limits.get(entry as usize)?;
+        Some(LimitInForce { rate, window, block_time, entry })
+    }
+
+    /// Whether the body of a request may be read, as [`policy::Settings::reads_body`].
+    ///
+    /// `url` is the path as sent; `scratch` was begun for the request. Nothing is
+    /// looked at where no setting forbids a body.
+    pub fn reads_body(
+        &self,
+        method: &[u8],
+        host: Host<'_>,
+        url: &[u8],
+        scratch: &mut Scratch,
+    ) -> bool {
+        let view = self.view();
+        if view.header.no_bodies != 0 {
+            return false;
+        }
+        if method == b"PUT" && self.host_lists(host).has(HostLists::PUT_BODY_UNREAD) {
+            return false;
+        }
+        if view.body_paths.is_empty() {
+            return true;
+        }
+        let patterns = view.body_patterns(scratch.path_as_served(url));
+        !patterns.iter().any(|pattern| view.pattern_holds(*pattern, host))
+    }
+}
