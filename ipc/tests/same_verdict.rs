@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ipc::snapshot::{Bans, Meta, Snapshot, compile, compile_bans};
+use policy::explain::State;
+use policy::expression::Join;
 use policy::text::Scratch;
 use policy::{Ban, BanKind, Host, Policy, Request, Rule, RuleText, Settings};
 use proptest::collection::vec;
@@ -202,6 +204,38 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// Each rule's explanation holds when the rule does, and each condition's follows
+/// from its operands, read from left to right once more.
+fn explanation_agrees(
+    policy: &Policy,
+    bans: &[Ban],
+    request: &Request<'_>,
+) -> Result<(), TestCaseError> {
+    let explanation = policy.explain(bans, request);
+    prop_assert_eq!(explanation.verdict, policy.evaluate(bans, request));
+    let request = &Request { body: request.body.filter(|_| explanation.reads_body), ..*request };
+    for rule in &policy.rules {
+        let mut scratch = Scratch::default();
+        let finding = rule.explain(request);
+        prop_assert_eq!(finding.holds, rule.matches(request, &mut scratch));
+        let told = explanation.rules.contains(&finding);
+        prop_assert_eq!(told, finding.holds && rule.active);
+        for condition in finding.conditions.iter().filter(|c| !c.terms.is_empty()) {
+            let mut value = true;
+            for term in &condition.terms {
+                let operand = term.found ^ term.negated;
+                value = if term.join == Join::Or { value | operand } else { value & operand };
+            }
+            match condition.state {
+                State::Holds => prop_assert!(value),
+                State::Fails => prop_assert!(!value),
+                State::Absent => prop_assert!(condition.terms.iter().all(|term| !term.found)),
+            }
+        }
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
@@ -216,6 +250,7 @@ proptest! {
     ) {
         let snapshot = Snapshot::from_bytes(&compile(&policy, Meta::default()).unwrap()).unwrap();
         let file = Bans::from_bytes(&compile_bans(&bans, Meta::default()).unwrap()).unwrap();
+        let decompiled = snapshot.policy();
         let mut scratch = Scratch::default();
         for (address, host, url, args, headers, body, country, put, time) in &requests {
             let host = Host::normalised(host.as_bytes());
@@ -232,6 +267,8 @@ proptest! {
             };
             let verdict = snapshot.evaluate(Some(&file), &request, &mut scratch);
             prop_assert_eq!(verdict, policy.evaluate(&bans, &request));
+            prop_assert_eq!(decompiled.evaluate(&bans, &request), verdict);
+            explanation_agrees(&policy, &bans, &request)?;
             prop_assert_eq!(snapshot.host_lists(host), policy.settings.host_lists(host));
             let limit = policy.settings.limit(host).map(|limit| (limit.rate, limit.block_time));
             let in_force = snapshot.limit(host).map(|limit| (limit.rate, limit.block_time));

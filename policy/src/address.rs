@@ -163,6 +163,15 @@ impl AddressEntry {
     }
 }
 
+impl fmt::Display for AddressEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.domain != HostPattern::Any {
+            write!(f, "domain={} ", self.domain)?;
+        }
+        write!(f, "{}{}", self.range, if self.api { " api=yes" } else { "" })
+    }
+}
+
 impl FromStr for AddressEntry {
     type Err = Invalid;
 

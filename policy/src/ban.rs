@@ -3,6 +3,7 @@
 //! They change far more often than the rest of a policy, so they travel and are
 //! compiled apart from it. What they mean is decided here like everything else.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use crate::{AddressRange, BlockType, Host, HostLists, HostPattern};
@@ -79,5 +80,14 @@ impl Ban {
     /// Whether the ban holds for a client and the host it asks at a moment.
     pub fn matches(&self, address: IpAddr, host: Host<'_>, now: u64) -> bool {
         now < self.until && self.range.contains(address) && self.domain.matches(host)
+    }
+}
+
+impl fmt::Display for Ban {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.domain != HostPattern::Any {
+            write!(f, "domain={} ", self.domain)?;
+        }
+        write!(f, "{} until {} for BT {}", self.range, self.until, self.kind as u8)
     }
 }

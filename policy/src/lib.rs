@@ -14,6 +14,7 @@ pub mod address;
 pub mod ban;
 pub mod body;
 pub mod error;
+pub mod explain;
 pub mod expression;
 pub mod host;
 pub mod host_lists;

@@ -7,6 +7,8 @@
 //! one lookup. Observation (passive lists, rules with `lm`) records and never
 //! blocks, and lets the analysis go on.
 
+use std::fmt;
+
 use crate::BanKind;
 use crate::limits::REASONS;
 
@@ -155,6 +157,18 @@ impl Source {
             Self::Ban(kind, _) => kind.block_type(),
             Self::BlockList => BlockType::BlockList,
             Self::Rule(_) => BlockType::ExtendedRule,
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HostWhiteList => f.write_str("nwaf_host_wl"),
+            Self::AddressWhiteList => f.write_str("nwaf_ip_wl"),
+            Self::Ban(..) => f.write_str("a ban"),
+            Self::BlockList => f.write_str("the block list"),
+            Self::Rule(id) => write!(f, "rule {id}"),
         }
     }
 }

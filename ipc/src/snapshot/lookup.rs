@@ -46,7 +46,12 @@ impl<'a> View<'a> {
     }
 
     fn v6_set(&self, key: u128) -> Option<u32> {
-        let at = self.v6_first.partition_point(|first| *first <= key).checked_sub(1)?;
+        // The block first: a search over all of a large map would miss the cache at every step.
+        let block = self.v6_index.partition_point(|first| *first <= key).checked_sub(1)?;
+        let start = block * V6_BLOCK;
+        let end = (start + V6_BLOCK).min(self.v6_first.len());
+        let own = self.v6_first.get(start..end)?;
+        let at = start + own.partition_point(|first| *first <= key).checked_sub(1)?;
         (key <= *self.v6_last.get(at)?).then(|| self.v6_sets.get(at).copied())?
     }
 
@@ -190,6 +195,14 @@ fn probe<T>(table: &[T], hash: u64, look: impl Fn(&T) -> Probe) -> Option<&T> {
 }
 
 impl Snapshot {
+    /// Bits of [`list`]: the address lists that hold for a client and the host it asks.
+    ///
+    /// IPv4: O(log n) inside one /16. IPv6: O(log n).
+    pub fn address_lists(&self, address: IpAddr, host: Host<'_>) -> u8 {
+        let view = self.view();
+        view.set_of(address).map_or(0, |set| view.lists_of(set, host))
+    }
+
     /// The host lists that hold for a host: one probe for each of its labels.
     pub fn host_lists(&self, host: Host<'_>) -> HostLists {
         let view = self.view();

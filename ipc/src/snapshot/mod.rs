@@ -8,6 +8,7 @@
 //! | `map` | the only `unsafe` of the crate |
 //! | `verify`, `view`, `read` | bytes -> [`Snapshot`] or [`Bans`]; everything is checked once, here |
 //! | `lookup`, `select`, `evaluate` | request -> verdict |
+//! | `decompile` | a file -> the policy it decides by, for explanations |
 //! | `follow` | notices a new file for a worker |
 //!
 //! Invariants: a published file is never modified; a `Snapshot` exists only for
@@ -15,6 +16,7 @@
 //! [`policy::Policy::evaluate`] gives for the policy that was compiled.
 
 mod compile;
+mod decompile;
 mod error;
 mod evaluate;
 mod follow;

@@ -146,6 +146,7 @@ impl View<'_> {
         rule(first.len() == last.len(), SectionId::V6Last)?;
         rule(first.iter().zip(last).all(|(first, last)| first <= last), SectionId::V6Last)?;
         rule(first.iter().skip(1).zip(last).all(|(next, last)| next > last), SectionId::V6First)?;
+        rule(first.iter().step_by(V6_BLOCK).eq(self.v6_index), SectionId::V6Index)?;
         rule(
             self.v6_sets.len() == first.len()
                 && self.v6_sets.iter().all(|set| (*set as usize) < sets),

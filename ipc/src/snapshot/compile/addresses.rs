@@ -125,7 +125,10 @@ pub fn write(
     file.section(SectionId::V4Index, &v4_index(&ranges)?);
     file.section(SectionId::V4Ranges, &ranges.iter().map(|(_, range)| *range).collect::<Vec<_>>());
     let column = |of: fn(&Flat) -> u128| v6.iter().map(of).collect::<Vec<_>>();
-    file.section(SectionId::V6First, &column(|flat| flat.first));
+    let first = column(|flat| flat.first);
+    let index: Vec<u128> = first.iter().step_by(V6_BLOCK).copied().collect();
+    file.section(SectionId::V6Index, &index);
+    file.section(SectionId::V6First, &first);
     file.section(SectionId::V6Last, &column(|flat| flat.last));
     file.section(SectionId::V6Sets, &v6.iter().map(|flat| flat.set).collect::<Vec<_>>());
     file.section(SectionId::Sets, &sets);

@@ -158,10 +158,12 @@ pub enum SectionId {
     Postings = 26,
     /// [`BanRecord`]
     Bans = 27,
+    /// `u128`: every [`V6_BLOCK`]th entry of [`SectionId::V6First`], from the first.
+    V6Index = 28,
 }
 
 /// Number of sections of version 1.
-pub const SECTIONS: usize = 28;
+pub const SECTIONS: usize = 29;
 /// Names of the sections, for messages.
 pub const SECTION_NAMES: [&str; SECTIONS] = [
     "v4-index",
@@ -192,6 +194,7 @@ pub const SECTION_NAMES: [&str; SECTIONS] = [
     "countries",
     "postings",
     "bans",
+    "v6-index",
 ];
 
 const _: () = {

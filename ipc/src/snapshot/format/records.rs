@@ -8,6 +8,8 @@ pub const ANY: u32 = u32::MAX;
 pub const NONE: u32 = u32::MAX;
 /// Entries of the first-level index: one for each leading 16 bits, and the end.
 pub const INDEX_LENGTH: usize = 65_537;
+/// IPv6 ranges for one entry of their index.
+pub const V6_BLOCK: usize = 32;
 
 /// A range of IPv4 addresses inside one /16.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
