@@ -37,11 +37,8 @@ fn snapshot(out: &mut String, conf: &MainConf) {
             write(out, format_args!(",\"rules\":{}", counts.rules));
             let bans = active.bans.as_deref();
             let count = bans.map_or(0, |bans| bans.counts().addresses);
-            write(out, format_args!(",\"bans\":{count},\"bans_generation\":"));
-            match bans {
-                Some(bans) => write(out, format_args!("{}", bans.meta().generation)),
-                None => out.push_str("null"),
-            }
+            write(out, format_args!(",\"bans\":{count}"));
+            number(out, "bans_generation", bans.map(|bans| bans.meta().generation));
         }
         None => out.push_str(
             ",\"session\":null,\"generation\":null,\"created\":null,\
@@ -72,6 +69,7 @@ fn workers(out: &mut String, table: Option<&Table>) {
             write(out, format_args!(",\"generation\":{}", view.generation));
             write(out, format_args!(",\"activated\":\"{}\"", os::utc(view.activated_ms)));
         }
+        number(out, "bans_generation", view.bans_generation);
         for (counter, name) in COUNTERS {
             write(out, format_args!(",\"{name}\":{}", slot.counters().get(counter)));
         }
@@ -84,6 +82,14 @@ fn workers(out: &mut String, table: Option<&Table>) {
         write(out, format_args!("{comma}\"{name}\":{value}"));
     }
     out.push('}');
+}
+
+/// A field that may be unknown.
+fn number(out: &mut String, name: &str, value: Option<u64>) {
+    match value {
+        Some(value) => write(out, format_args!(",\"{name}\":{value}")),
+        None => write(out, format_args!(",\"{name}\":null")),
+    }
 }
 
 fn write(out: &mut String, text: std::fmt::Arguments<'_>) {

@@ -319,6 +319,7 @@ impl Pursuit {
                 if let Some(policy) = policy {
                     self.exchange(policy);
                 }
+                slot().banned(generation);
                 log::cycle(
                     log::Level::Info,
                     format_args!("nwaf: {count} bans of generation {generation} are in force"),

@@ -76,6 +76,8 @@ pub struct Slot {
     session: AtomicU64,
     generation: AtomicU64,
     activated_ms: AtomicU64,
+    /// Number of the bans in force, plus one; 0 where there are none.
+    bans: AtomicU64,
     counters: Counters,
 }
 
@@ -88,6 +90,7 @@ impl Slot {
             session: AtomicU64::new(0),
             generation: AtomicU64::new(0),
             activated_ms: AtomicU64::new(0),
+            bans: AtomicU64::new(0),
             counters: Counters::new(),
         }
     }
@@ -113,6 +116,11 @@ impl Slot {
         self.activated_ms.store(now_ms, Ordering::Release);
     }
 
+    /// Reports which bans this worker enforces.
+    pub fn banned(&self, generation: u64) {
+        self.bans.store(generation.saturating_add(1), Ordering::Relaxed);
+    }
+
     /// Reports that the worker takes no new connections any more.
     pub fn exiting(&self) {
         self.exiting.store(true, Ordering::Relaxed);
@@ -132,6 +140,7 @@ impl Slot {
             session: self.session.load(Ordering::Relaxed),
             generation: self.generation.load(Ordering::Relaxed),
             activated_ms,
+            bans_generation: self.bans.load(Ordering::Relaxed).checked_sub(1),
         }
     }
 
@@ -140,6 +149,7 @@ impl Slot {
         self.session.store(0, Ordering::Relaxed);
         self.generation.store(0, Ordering::Relaxed);
         self.activated_ms.store(0, Ordering::Relaxed);
+        self.bans.store(0, Ordering::Relaxed);
     }
 }
 
@@ -156,6 +166,8 @@ pub struct View {
     pub generation: u64,
     /// When it came into force, milliseconds since 1970; 0 where none is.
     pub activated_ms: u64,
+    /// Number of the bans in force.
+    pub bans_generation: Option<u64>,
 }
 
 /// The whole table, as it lies in shared memory.

@@ -75,7 +75,9 @@ fn nginx() {
         publish_bans_of(generation, &case.bans());
         publish_generation(generation, &case.policy());
         eventually(Duration::from_secs(10), "the case's policy and bans", || {
-            let bans = nginx.status()["snapshot"]["bans_generation"] == generation;
+            let status = nginx.status();
+            let mut workers = status["workers"].as_array()?.iter();
+            let bans = workers.all(|worker| worker["bans_generation"] == generation);
             (bans && nginx.generations().iter().all(|g| *g == generation)).then_some(())
         });
         for request in case.request.iter().filter(|request| request.can_be_sent()) {

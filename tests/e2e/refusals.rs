@@ -37,6 +37,25 @@ fn cases() -> Vec<Case> {
             &["nwaf_ip_wl", "1.1.1.256"],
         ),
         ("set_dyn_settings", settings("nwaf_ip_wl", ""), 422, &["nwaf_ip_wl", "del"]),
+        ("set_dyn_settings", settings("nwaf_ip_wl", "0.0.0.0/0"), 422, &["nwaf_ip_wl", "force"]),
+        (
+            "set_dyn_settings",
+            settings("nwaf_ip_lm", "1.1.1.1, ::/0"),
+            422,
+            &["nwaf_ip_lm", "force"],
+        ),
+        (
+            "set_dyn_settings",
+            settings("nwaf_limit", "rate=5r/m block_time=1, rate=6r/m block_time=1"),
+            422,
+            &["nwaf_limit[1]", "another entry"],
+        ),
+        (
+            "set_dyn_settings",
+            settings("nwaf_body_exclude", "example.com/a?b"),
+            422,
+            &["nwaf_body_exclude[0]", "query"],
+        ),
         ("set_dyn_settings", settings("nwaf_host_wl", "exa mple.com"), 422, &["nwaf_host_wl"]),
         ("set_dyn_settings", settings("nwaf_host_lm", "a..com"), 422, &["nwaf_host_lm", "a..com"]),
         (
@@ -91,6 +110,12 @@ fn cases() -> Vec<Case> {
             json!({"add": {"other_headers": ["YQ=="], "active": true}}),
             422,
             &["other_headers"],
+        ),
+        (
+            "set_dyn_erl",
+            json!({"add": {"other_headers": ["eCB5:YQ=="], "active": true}}),
+            422,
+            &["other_headers[0]", "spaces"],
         ),
         ("set_dyn_erl", rule("colour", "cmVk"), 400, &["colour", "url"]),
         ("set_dyn_erl", json!({"add": {"cookie": "YQ==", "cookies": "Yg=="}}), 400, &["cookie"]),

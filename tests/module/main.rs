@@ -1,6 +1,7 @@
 //! The module in nginx, without API and syncd: phases, modes, variables, log
 //! lines, configuration, protocols.
 
+mod bans;
 mod bypasses;
 mod config;
 mod hosts;

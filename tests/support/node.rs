@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use ipc::snapshot::{CURRENT, Meta, compile, publish};
-use policy::{Policy, Rule, RuleText, Settings};
+use ipc::snapshot::{CURRENT, Meta, compile, compile_bans, publish, publish_bans};
+use policy::{Ban, Policy, Rule, RuleText, Settings};
 
 use crate::http::Visit;
 use crate::wait::{PATIENCE, eventually};
@@ -89,6 +89,27 @@ impl Node {
     pub fn in_step(&self) -> Duration {
         let what = format!("generation {} on every worker", self.generation);
         eventually(PATIENCE, &what, || self.nginx.is_in_step(self.generation).then_some(())).1
+    }
+
+    /// Publishes bans as the next generation and waits until nginx has taken them.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn ban(&mut self, bans: &[Ban]) {
+        self.generation += 1;
+        let meta = Meta { session: SESSION, generation: self.generation, created_ms: 0 };
+        let bytes = compile_bans(bans, meta).expect("the bans compile");
+        publish_bans(&self.snapshot, &bytes).expect("the bans are published");
+        let what = format!("bans {} on every worker", self.generation);
+        eventually(PATIENCE, &what, || {
+            let status = self.nginx.status();
+            let workers = status["workers"].as_array()?;
+            let serving = workers.iter().filter(|worker| worker["exiting"] != true);
+            serving
+                .map(|worker| worker["bans_generation"].as_u64())
+                .all(|running| running >= Some(self.generation))
+                .then_some(())
+        });
     }
 
     /// Path of the file in force.
