@@ -128,7 +128,12 @@ impl<'a> View<'a> {
     }
 
     /// The rules that a header selects by its name.
+    #[inline]
     pub fn rules_by_header(&self, name: &[u8]) -> &'a [u32] {
+        let class = usize::from(header_class(name));
+        if self.header.header_classes[class / 64] >> (class % 64) & 1 == 0 {
+            return &[];
+        }
         let lower = name.iter().rev().map(u8::to_ascii_lowercase);
         let hash = lower.fold(HASH_START, hash_step);
         self.items_of(self.header_names, hash, |own| own.eq_ignore_ascii_case(name))

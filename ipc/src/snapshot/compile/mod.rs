@@ -48,6 +48,7 @@ pub fn compile(policy: &Policy, meta: Meta) -> Result<Vec<u8>, CompileError> {
         any_limit,
         no_bodies,
         strides: writer.grams.strides(),
+        header_classes: writer.header_classes,
         ..header(kind::POLICY, meta)
     };
     let mut file = File::new();
@@ -107,6 +108,7 @@ struct Writer {
     always: Vec<u32>,
     grams: grams::Grams,
     header_names: Vec<NameSlot>,
+    header_classes: [u64; 4],
     countries: Vec<CountryRecord>,
     postings: Vec<u32>,
     bans: Vec<BanRecord>,

@@ -53,6 +53,10 @@ impl Writer {
                 }
             }
         }
+        for name in names.keys() {
+            let class = usize::from(header_class(name));
+            self.header_classes[class / 64] |= 1 << (class % 64);
+        }
         self.header_names = self.names(&names)?;
         for (code, rules) in countries {
             let record =

@@ -77,8 +77,11 @@ pub struct Header {
     pub any_host: u16,
     /// 1 where no body is to be read (`nwaf_body_exclude` holds `*`).
     pub no_bodies: u16,
+    /// One bit for each [`header_class`] of a name in [`SectionId::HeaderNames`], so
+    /// that most headers need no lookup.
+    pub header_classes: [u64; 4],
     /// Zero.
-    pub reserved: [u64; 6],
+    pub reserved: [u64; 2],
 }
 
 /// One entry of the section table.

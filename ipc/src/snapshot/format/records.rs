@@ -195,6 +195,15 @@ pub fn name_hash(name: &[u8]) -> u64 {
     name.iter().rev().fold(HASH_START, |hash, byte| hash_step(hash, *byte))
 }
 
+/// A number of a header's name that is found at a glance: from its length and its
+/// first and last letter, whatever their case.
+#[inline]
+pub fn header_class(name: &[u8]) -> u8 {
+    let letter = |byte: Option<&u8>| byte.map_or(0, |byte| byte.to_ascii_lowercase());
+    let (first, last) = (letter(name.first()), letter(name.last()));
+    (name.len() as u8).wrapping_mul(37) ^ first.wrapping_mul(11) ^ last
+}
+
 /// One extended rule.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
