@@ -1,0 +1,5 @@
+//! Second readings of the same documentation: they share no code with the product,
+//! and nobody has to make them fast.
+
+pub mod host;
+pub mod text;

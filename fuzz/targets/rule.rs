@@ -1,0 +1,18 @@
+//! Rules, settings and requests, as text (see `support::case`).
+//!
+//! No rule makes a parser or an engine panic, and a snapshot gives the verdict of the
+//! policy it was compiled from.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use support::case::Case;
+use support::engines;
+
+fuzz_target!(|data: &[u8]| {
+    let case = Case::parse(data);
+    let policy = case.policy();
+    policy::danger(&policy);
+    let Some(file) = engines::compile(&policy) else { return };
+    let snapshot = engines::read(&file).expect("what was compiled can be read");
+    engines::check_same(&policy, &snapshot, &case.requests);
+});

@@ -1,0 +1,73 @@
+//! Every setting: the input is the value.
+//!
+//! Values that are accepted one by one are accepted together, and what was
+//! understood can be written down again and is understood as the same.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use policy::settings::Per;
+use policy::{AddressEntry, HostPattern, Key, Settings};
+use support::has_written_form;
+
+fuzz_target!(|data: &[u8]| {
+    let value = String::from_utf8_lossy(data);
+    let mut accepted = Vec::new();
+    for key in Key::ALL {
+        match Settings::parse([(key.name(), &*value)]) {
+            Ok(settings) => {
+                accepted.push((key.name(), &*value));
+                check_written(key, &settings);
+            }
+            Err(refused) => {
+                assert!(!refused.is_empty(), "{key} is refused without a reason");
+                refused.iter().for_each(support::check_message);
+            }
+        }
+    }
+    Settings::parse(accepted).expect("each is accepted");
+    // Names are input too.
+    if let Some((name, value)) = value.split_once('=') {
+        let _ = Settings::parse([(name, value)]).map_err(|refused| {
+            refused.iter().for_each(support::check_message);
+        });
+    }
+});
+
+fn check_written(key: Key, settings: &Settings) {
+    if !settings.ip_wl.iter().chain(&settings.ip_lm).all(|e| has_written_form(&e.range)) {
+        return;
+    }
+    let text = match key {
+        Key::Limit => list(&settings.limit, |limit| {
+            let unit = match limit.per {
+                Per::Second => "r/s",
+                Per::Minute => "r/m",
+            };
+            let (domain, rate, time) = (&limit.domain, limit.rate, limit.block_time);
+            format!("block_time={time} domain={domain} rate={rate}{unit}")
+        }),
+        Key::IpWl => list(&settings.ip_wl, entry),
+        Key::IpLm => list(&settings.ip_lm, entry),
+        Key::HostWl => list(&settings.host_wl, HostPattern::to_string),
+        Key::HostLm => list(&settings.host_lm, HostPattern::to_string),
+        Key::BodyExclude => list(&settings.body_exclude, |excluded| match &excluded.path {
+            Some(path) => format!("{}{path}", excluded.host),
+            None => excluded.host.to_string(),
+        }),
+        _ => match settings.detector_hosts.get(&key) {
+            Some(hosts) => list(hosts, HostPattern::to_string),
+            None => return,
+        },
+    };
+    let again = Settings::parse([(key.name(), &*text)]);
+    assert_eq!(again.as_ref(), Ok(settings), "{key}: {text:?} is read as something else");
+}
+
+fn list<T>(elements: &[T], written: impl Fn(&T) -> String) -> String {
+    elements.iter().map(written).collect::<Vec<_>>().join(", ")
+}
+
+fn entry(entry: &AddressEntry) -> String {
+    let report = if entry.api { " api=yes" } else { "" };
+    format!("domain={} {}{report}", entry.domain, entry.range)
+}
