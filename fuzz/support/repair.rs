@@ -3,22 +3,29 @@
 
 use std::mem::offset_of;
 
-use ipc::snapshot::format::{BYTE_ORDER, FORMAT_VERSION, Header, MAGIC, MIN_READER};
+use ipc::snapshot::format::{
+    BYTE_ORDER, FORMAT_VERSION, Header, MAGIC, MIN_READER, SECTIONS, SectionEntry,
+};
 
 /// Bytes of one change: what, where (3 bytes), and a number (4 bytes).
 const EDIT: usize = 8;
-/// Most bytes a change may add.
-const GROWTH: usize = 1 << 16;
+/// Most bytes a change may add, and take away.
+const GROWTH: usize = 1 << 12;
+/// Where the sections begin. Most changes go behind it: a wrong table ends the reading early.
+const HEAD: usize = size_of::<Header>() + SECTIONS * size_of::<SectionEntry>();
+/// Changes whose first byte is below this one may go anywhere.
+const ANYWHERE: u8 = 32;
 
 /// Applies changes of eight bytes each; what is left over is ignored.
 pub fn edit(file: &mut Vec<u8>, edits: &[u8]) {
     for edit in edits.chunks_exact(EDIT) {
         let place = u32::from_le_bytes([edit[1], edit[2], edit[3], 0]) as usize;
         let number = u32::from_le_bytes([edit[4], edit[5], edit[6], edit[7]]);
-        if file.is_empty() {
+        let from = if edit[0] < ANYWHERE { 0 } else { HEAD };
+        if file.len() <= from {
             return;
         }
-        let at = place % file.len();
+        let at = from + place % (file.len() - from);
         let word = at & !3;
         match edit[0] % 6 {
             0 => file[at] = edit[4],
@@ -32,7 +39,7 @@ pub fn edit(file: &mut Vec<u8>, edits: &[u8]) {
                     put(file, word, &old.wrapping_add_signed(by).to_le_bytes());
                 }
             }
-            4 => file.truncate(at),
+            4 => file.truncate(file.len().saturating_sub(number as usize % GROWTH)),
             _ => file.resize(file.len() + number as usize % GROWTH, edit[1]),
         }
     }
