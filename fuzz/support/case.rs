@@ -6,14 +6,14 @@
 //! ```text
 //! nwaf_ip_wl: 127.0.0.1        a setting
 //! bl: domain=a.com 1.1.1.1     an entry of the block list
-//! fill: 300                    as many further entries
+//! ban: 6 99 domain=a.com 1.1.1.1   by whom (its block type), until when, whom
 //! rule:                        a rule begins
 //! url: /a|!/b                  operands in plain; encoded here
 //! url= L2E=                    the expression as it is
 //! header: X-A: b               a condition on other headers, in plain
 //! flag: lm                     no_cookie, lm, noban, quiet (no report), off
 //! ask: /path?query             a request begins
-//! from: 1.1.1.1                its address; likewise host, country, body
+//! from: 1.1.1.1                its address; likewise host, method, time, country, body
 //! send: Name: value            a header line of it
 //! ```
 //! What is not understood is skipped: every input is a case.
@@ -22,14 +22,12 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use policy::{Policy, Rule, RuleText, Settings};
+use policy::{AddressEntry, Ban, BanKind, Policy, Rule, RuleText, Settings};
 
 use crate::engines::Asked;
 
 /// Rules, requests and list entries of a case; more only cost time.
 const ELEMENTS: usize = 24;
-/// Entries that `fill` may add: enough for every optional part of a snapshot.
-const FILL: usize = 400;
 
 /// What an input says, before the policy's parsers have seen it.
 #[derive(Debug, Default)]
@@ -37,6 +35,8 @@ pub struct Case {
     settings: BTreeMap<String, String>,
     block_list: Vec<String>,
     rules: Vec<RuleText>,
+    /// The bans in force.
+    pub bans: Vec<Ban>,
     /// The requests; at least one.
     pub requests: Vec<Asked>,
 }
@@ -61,7 +61,7 @@ impl Case {
             let value = line[end + 1..].strip_prefix(b" ").unwrap_or(&line[end + 1..]);
             match name {
                 b"bl" if case.block_list.len() < ELEMENTS => case.block_list.push(lossy(value)),
-                b"fill" => case.fill(lossy(value).trim().parse().unwrap_or(0)),
+                b"ban" if case.bans.len() < ELEMENTS => case.bans.extend(ban(&lossy(value))),
                 b"rule" if case.rules.len() < ELEMENTS => {
                     part = Part::Rule;
                     case.rules.push(RuleText::default());
@@ -100,12 +100,15 @@ impl Case {
             rules: (1..).zip(&self.rules).filter_map(parsed).collect(),
         }
     }
+}
 
-    fn fill(&mut self, count: usize) {
-        let from = self.block_list.len();
-        let entries = (from..).take(count.min(FILL.saturating_sub(from)));
-        self.block_list.extend(entries.map(|n| format!("10.{}.{}.1", n % 7, n % 256)));
-    }
+/// `block_type until entry`.
+fn ban(text: &str) -> Option<Ban> {
+    let (kind, rest) = text.split_once(' ')?;
+    let (until, entry) = rest.split_once(' ')?;
+    let kind = BanKind::from_number(kind.parse().ok()?)?;
+    let AddressEntry { range, domain, .. } = entry.parse().ok()?;
+    Some(Ban { range, domain, kind, rule: entry.len() as u64, until: until.parse().ok()? })
 }
 
 fn rule_field(rule: &mut RuleText, name: &[u8], plain: bool, value: &[u8]) {
@@ -144,6 +147,8 @@ fn request_field(asked: &mut Asked, name: &[u8], value: &[u8]) {
     match name {
         b"from" => asked.address = lossy(value).parse().ok(),
         b"host" => asked.host = value.to_vec(),
+        b"method" => asked.method = value.to_vec(),
+        b"time" => asked.time = lossy(value).parse().unwrap_or(0),
         b"body" => asked.body = Some(value.to_vec()),
         b"country" => asked.country = value.try_into().ok(),
         b"send" => {

@@ -1,4 +1,4 @@
-//! Rules, settings and requests, as text (see `support::case`).
+//! Rules, settings, bans and requests, as text (see `support::case`).
 //!
 //! No rule makes a parser or an engine panic, and a snapshot gives the verdict of the
 //! policy it was compiled from.
@@ -13,6 +13,7 @@ fuzz_target!(|data: &[u8]| {
     let policy = case.policy();
     policy::danger(&policy);
     let Some(file) = engines::compile(&policy) else { return };
-    let snapshot = engines::read(&file).expect("what was compiled can be read");
-    engines::check_same(&policy, &snapshot, &case.requests);
+    let Some(bans) = engines::compile_bans(&case.bans) else { return };
+    let files = engines::read(&file, Some(&bans)).expect("what was compiled can be read");
+    engines::check_same(&policy, &case.bans, &files, &case.requests);
 });

@@ -5,8 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use policy::settings::Per;
-use policy::{AddressEntry, HostPattern, Key, Settings};
+use policy::{AddressEntry, BodyExclusion, HostPattern, Key, Limit, Settings};
 use support::has_written_form;
 
 fuzz_target!(|data: &[u8]| {
@@ -38,26 +37,19 @@ fn check_written(key: Key, settings: &Settings) {
         return;
     }
     let text = match key {
-        Key::Limit => list(&settings.limit, |limit| {
-            let unit = match limit.per {
-                Per::Second => "r/s",
-                Per::Minute => "r/m",
-            };
-            let (domain, rate, time) = (&limit.domain, limit.rate, limit.block_time);
-            format!("block_time={time} domain={domain} rate={rate}{unit}")
-        }),
+        Key::Limit => list(&settings.limit, Limit::to_string),
         Key::IpWl => list(&settings.ip_wl, entry),
         Key::IpLm => list(&settings.ip_lm, entry),
-        Key::HostWl => list(&settings.host_wl, HostPattern::to_string),
-        Key::HostLm => list(&settings.host_lm, HostPattern::to_string),
-        Key::BodyExclude => list(&settings.body_exclude, |excluded| match &excluded.path {
-            Some(path) => format!("{}{path}", excluded.host),
-            None => excluded.host.to_string(),
-        }),
-        _ => match settings.detector_hosts.get(&key) {
-            Some(hosts) => list(hosts, HostPattern::to_string),
-            None => return,
-        },
+        Key::BodyExclude => {
+            // What was decoded may hold what cannot be written, and what means something else.
+            let special = |byte: &u8| !matches!(byte, b' '..=b'~') || b"%?#,".contains(byte);
+            let mut paths = settings.body_exclude.iter().filter_map(|e| e.path.as_ref());
+            if paths.any(|path| path.iter().any(special) || path.ends_with(b" ")) {
+                return;
+            }
+            list(&settings.body_exclude, BodyExclusion::to_string)
+        }
+        _ => list(&settings.hosts[&key], HostPattern::to_string),
     };
     let again = Settings::parse([(key.name(), &*text)]);
     assert_eq!(again.as_ref(), Ok(settings), "{key}: {text:?} is read as something else");

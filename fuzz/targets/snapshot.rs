@@ -1,31 +1,29 @@
 //! The snapshot reader: bytes that claim to be a snapshot.
 //!
 //! The input is a file, or a case (see `support::case`) whose snapshot is changed by
-//! what follows the first zero byte, eight bytes a change (see `support::repair`). Both
-//! are made to look whole, so that the reader has to look at what they hold.
+//! what follows the first zero byte, eight bytes a change (see `support::repair`); the
+//! same for the file of bans. They are made to look whole, so that the reader has to
+//! look at what they hold.
 //!
 //! No bytes make the reader panic, and what it accepts answers every request and ends.
 #![no_main]
 
-use ipc::snapshot::Snapshot;
 use ipc::snapshot::format::MAGIC;
 use libfuzzer_sys::fuzz_target;
+use policy::Policy;
 use policy::text::Scratch;
 use support::case::Case;
 use support::engines::{self, Asked};
-use support::repair::{edit, repair};
+use support::repair::{Edit, repair};
 
 fuzz_target!(|data: &[u8]| {
-    if let Ok(snapshot) = engines::read(data) {
-        ask(&snapshot, &[]);
-    }
     if data.starts_with(&MAGIC) {
+        let empty = engines::compile(&Policy::default()).expect("nothing overlaps");
         let mut file = data.to_vec();
+        ask(&file, None, &[]);
         repair(&mut file);
-        if let Ok(snapshot) = engines::read(&file) {
-            ask(&snapshot, &[]);
-        }
-        return;
+        ask(&file, None, &[]);
+        return ask(&empty, Some(&file), &[]);
     }
     let (text, edits) = match data.iter().position(|byte| *byte == 0) {
         Some(end) => (&data[..end], &data[end + 1..]),
@@ -34,29 +32,30 @@ fuzz_target!(|data: &[u8]| {
     let case = Case::parse(text);
     let policy = case.policy();
     let Some(mut file) = engines::compile(&policy) else { return };
-    if edits.is_empty() {
-        let whole = engines::read(&file).expect("what was compiled can be read");
-        engines::check_same(&policy, &whole, &case.requests);
-        return ask(&whole, &case.requests);
+    let Some(mut bans) = engines::compile_bans(&case.bans) else { return };
+    for edit in edits.chunks_exact(Edit::LENGTH).map(Edit::parse) {
+        edit.apply(if edit.is_of_bans { &mut bans } else { &mut file });
     }
-    edit(&mut file, edits);
-    let changed = engines::read(&file);
+    ask(&file, Some(&bans), &case.requests);
     repair(&mut file);
-    for snapshot in [changed, engines::read(&file)] {
-        match snapshot {
-            Ok(snapshot) => ask(&snapshot, &case.requests),
-            Err(why) => support::check_message(&why),
-        }
-    }
+    repair(&mut bans);
+    ask(&file, Some(&bans), &case.requests);
 });
 
-/// Asks what walks every section, and the requests of the case.
-fn ask(snapshot: &Snapshot, requests: &[Asked]) {
+/// Reads files and asks them, where they are accepted, what walks every section, and
+/// the requests of the case.
+fn ask(policy: &[u8], bans: Option<&[u8]>, requests: &[Asked]) {
+    let files = match engines::read(policy, bans) {
+        Ok(files) => files,
+        Err(why) => return support::check_message(&why),
+    };
     let mut scratch = Scratch::default();
     let targets: [&[u8]; 2] = [b"/", b"/a/admin/../%61dmin?page=3&x=%2e"];
     for address in [None, Some("10.1.1.1"), Some("1.1.1.1"), Some("2001:db8::1"), Some("::")] {
         for target in targets {
             let asked = Asked {
+                time: 1,
+                method: b"PUT".to_vec(),
                 address: address.and_then(|text| text.parse().ok()),
                 host: b"a.b.example.com".to_vec(),
                 target: target.to_vec(),
@@ -69,11 +68,12 @@ fn ask(snapshot: &Snapshot, requests: &[Asked]) {
                 body: Some(b"admin=%61".to_vec()),
                 country: Some(*b"CH"),
             };
-            engines::by_snapshot(snapshot, &asked, &mut scratch);
+            engines::by_files(&files, &asked, &mut scratch);
         }
     }
     for asked in requests {
-        engines::by_snapshot(snapshot, asked, &mut scratch);
+        engines::by_files(&files, asked, &mut scratch);
     }
-    assert!(!format!("{:?} {:?}", snapshot.meta(), snapshot.counts()).is_empty());
+    let told = (files.snapshot.meta(), files.snapshot.counts());
+    assert!(!format!("{told:?}").is_empty());
 }

@@ -34,18 +34,20 @@ fn check(bundle: &Bundle) {
     };
     policy::danger(&policy);
     let Some(file) = engines::compile(&policy) else { return };
-    let snapshot = engines::read(&file).expect("what was compiled can be read");
-    engines::check_same(&policy, &snapshot, &requests(&policy));
+    let files = engines::read(&file, None).expect("what was compiled can be read");
+    engines::check_same(&policy, &[], &files, &requests(&policy));
 }
 
 /// Requests that the policy has something to say about.
 fn requests(policy: &Policy) -> Vec<Asked> {
-    let hosts = policy.settings.host_wl.iter().chain(&policy.settings.host_lm);
+    let hosts = policy.settings.hosts.values().flatten();
     let hosts = hosts.map(|pattern| pattern.domain().as_bytes().to_vec());
     let hosts: Vec<_> = std::iter::once(b"example.com".to_vec()).chain(hosts.take(4)).collect();
     let address = |text: &str| text.parse().ok();
     let addresses = [None, address("1.1.1.1"), address("10.0.0.1"), address("2001:db8::1")];
     let ask = |(host, address): (&Vec<u8>, _)| Asked {
+        time: 1,
+        method: b"PUT".to_vec(),
         address,
         host: host.clone(),
         target: b"/admin/x?page=3".to_vec(),
