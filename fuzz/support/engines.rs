@@ -89,6 +89,12 @@ pub fn by_files(files: &Files, asked: &Asked, scratch: &mut Scratch) -> Answer {
     })
 }
 
+/// Has a policy say why, whatever it says.
+pub fn explain(policy: &Policy, asked: &Asked) {
+    let told = asked.with(|request| policy.explain(&[], request));
+    assert_eq!(told.verdict, by_policy(policy, &[], asked).verdict);
+}
+
 const META: Meta = Meta { session: 1, generation: 2, created_ms: 3 };
 
 /// The file of a policy; `None` where so many lists cover one address that it has none.
@@ -129,14 +135,20 @@ pub fn read(policy: &[u8], bans: Option<&[u8]>) -> Result<Files, SnapshotError> 
     Ok(Files { snapshot: Snapshot::from_bytes(policy)?, bans: bans? })
 }
 
-/// Holds that reference and files agree about every request.
+/// Holds that reference and files agree about every request, also by the policy that
+/// the files are turned back into, and that the reasons given are those of the verdict.
 ///
 /// # Panics
 /// Where they do not.
 pub fn check_same(policy: &Policy, bans: &[Ban], files: &Files, requests: &[Asked]) {
     let mut scratch = Scratch::default();
+    let turned_back = files.snapshot.policy();
     for asked in requests {
         let wanted = by_policy(policy, bans, asked);
+        let back = by_policy(&turned_back, bans, asked);
+        assert_eq!(back, wanted, "turned back (left) and policy disagree about {asked:?}");
+        let explained = asked.with(|request| policy.explain(bans, request)).verdict;
+        assert_eq!(explained, wanted.verdict, "explanation (left) and verdict of {asked:?}");
         let got = by_files(files, asked, &mut scratch);
         assert_eq!(got, wanted, "the files (left) and the policy disagree about {asked:?}");
     }

@@ -71,7 +71,10 @@ fn ask(policy: &[u8], bans: Option<&[u8]>, requests: &[Asked]) {
             engines::by_files(&files, &asked, &mut scratch);
         }
     }
+    // What is accepted can be turned back and asked why.
+    let policy = files.snapshot.policy();
     for asked in requests {
+        engines::explain(&policy, asked);
         engines::by_files(&files, asked, &mut scratch);
     }
     let told = (files.snapshot.meta(), files.snapshot.counts());
