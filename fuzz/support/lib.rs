@@ -12,9 +12,9 @@ pub mod naive;
 pub mod repair;
 
 use std::fmt::Display;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
-use policy::{AddressRange, address::canonical};
+use policy::address::canonical;
 
 /// Longest message of one refusal, in bytes. It repeats 480 characters of the input at
 /// most, each of which may be written as an escape of 10 bytes.
@@ -27,15 +27,6 @@ const MESSAGE_BYTES: usize = 8_192;
 pub fn check_message(why: &impl Display) {
     let length = why.to_string().len();
     assert!((1..=MESSAGE_BYTES).contains(&length), "a message of {length} bytes");
-}
-
-/// Whether a range can be written as `first-last`: not where its last address is a
-/// mapped IPv4 one (`::/80`), because that end would be read as an IPv4 address.
-pub fn has_written_form(range: &AddressRange) -> bool {
-    match range {
-        AddressRange::V4 { .. } => true,
-        AddressRange::V6 { last, .. } => is_itself(Ipv6Addr::from(*last).into()),
-    }
 }
 
 /// Whether an address stands for itself; mapped IPv4 stands for IPv4, and no IPv6

@@ -55,8 +55,12 @@ impl AddressRange {
     }
 
     fn between(first: IpAddr, last: IpAddr) -> Option<Self> {
-        match (canonical(first), canonical(last)) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => Some(Self::V4 { first: a.into(), last: b.into() }),
+        if let (IpAddr::V4(a), IpAddr::V4(b)) = (canonical(first), canonical(last)) {
+            return Some(Self::V4 { first: a.into(), last: b.into() });
+        }
+        // An IPv6 range may begin or end among the mapped addresses, as ::/80 does;
+        // nobody is ever seen to come from those.
+        match (first, last) {
             (IpAddr::V6(a), IpAddr::V6(b)) => Some(Self::V6 { first: a.into(), last: b.into() }),
             _ => None,
         }
@@ -229,6 +233,10 @@ mod tests {
         assert_eq!(range("::ffff:1.2.3.4/120"), range("1.2.3.0/24"));
         assert!(range("1.2.3.4").contains("::ffff:1.2.3.4".parse().unwrap()));
         assert!(!range("::/0").contains("1.2.3.4".parse().unwrap()));
+        let ends_among_them = range("::/80");
+        assert_eq!(range(&ends_among_them.to_string()), ends_among_them);
+        assert!(ends_among_them.contains("::1".parse().unwrap()));
+        assert!(!ends_among_them.contains("1.2.3.4".parse().unwrap()));
     }
 
     #[test]

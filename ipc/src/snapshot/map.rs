@@ -59,10 +59,10 @@ impl Held {
         verify: for<'a> fn(&'a [u8]) -> Result<View<'a>, SnapshotError>,
     ) -> Result<Self, SnapshotError> {
         let bytes = memory.bytes();
-        // SAFETY: the bytes live in a mapping or in a vector's allocation. Neither
-        // moves when `memory` is moved, neither is changed or shrunk (nothing
-        // takes `memory` mutably), and both end with the `Held` that also holds
-        // the view. `view()` hands the view out for a borrow of the `Held` only.
+        // The bytes live in a mapping or in a vector's allocation. Neither moves when
+        // `memory` is moved, and nothing takes `memory` mutably.
+        // SAFETY: so they stay where and what they are as long as this `Held`, which
+        // also holds the view and hands it out for a borrow of itself only.
         let bytes: &'static [u8] =
             unsafe { std::slice::from_raw_parts(bytes.as_ptr(), bytes.len()) };
         Ok(Self { view: verify(bytes)?, memory })
