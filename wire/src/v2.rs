@@ -1,16 +1,22 @@
-//! Bundles: a whole policy with its place in history, and what nodes report back.
+//! Bundles: a whole policy with its place in history, deltas between them, and what nodes
+//! report back.
 //!
 //! Order is the pair (session, generation), compared in this order; never a
 //! clock. The session is larger after every event that could make generations
 //! repeat (restore, re-initialisation), so a larger pair is always newer.
+
+mod delta;
+mod tally;
 
 use std::collections::BTreeMap;
 
 use policy::limits::RULES;
 use policy::{Invalid, Policy, Rule, RuleText, Settings, list};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
+
+pub use delta::{Changes, DELTA_BYTES, Delta, DeltaError, ListChange, RulesChange};
+pub use tally::Tally;
 
 /// Largest bundle that is accepted, in bytes of JSON.
 pub const BUNDLE_BYTES: usize = 256 << 20;
@@ -179,7 +185,7 @@ impl BundleRule {
 pub struct BundleContent {
     /// Active settings by name.
     pub settings: BTreeMap<String, String>,
-    /// Entries of the block list; empty where the list is not active.
+    /// Entries of the block list, none twice; empty where the list is not active.
     pub block_list: Vec<String>,
     /// Active rules in the order of their ids.
     pub rules: Vec<BundleRule>,
@@ -197,7 +203,7 @@ pub struct Bundle {
     pub forced_at: u64,
     /// How many settings, entries and rules the content has.
     pub count: u64,
-    /// SHA-256 over the content's JSON, in hexadecimal.
+    /// Digest over the content's elements, in hexadecimal.
     pub digest: String,
     /// The policy.
     pub content: BundleContent,
@@ -234,11 +240,9 @@ impl BundleContent {
         (self.settings.len() + self.block_list.len() + self.rules.len()) as u64
     }
 
-    /// SHA-256 over the JSON form, in hexadecimal.
+    /// The digest of [`Tally`], in hexadecimal. Takes as long as the content is large.
     pub fn digest(&self) -> String {
-        let mut hasher = Sha256::new();
-        serde_json::to_writer(HashWriter(&mut hasher), self).expect("plain data has a JSON form");
-        hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        Tally::of(self).digest()
     }
 
     /// Understands the content.
@@ -359,19 +363,6 @@ impl From<Invalid> for FieldError {
     fn from(invalid: Invalid) -> Self {
         let Invalid { field, value, reason, remedy } = invalid;
         Self { field, value, reason, remedy }
-    }
-}
-
-struct HashWriter<'a>(&'a mut Sha256);
-
-impl std::io::Write for HashWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }
 

@@ -1,0 +1,263 @@
+//! Deltas: what a policy of a million elements needs to say when one of them changed.
+//!
+//! A delta belongs to one content, which it names by revision and digest, and leads to
+//! another one, whose digest it carries. Applied to anything else it is refused: nothing is
+//! ever merged. Contents have no entry and no rule id twice, as the API keeps them; for
+//! others a delta may not lead where it should, which the digest reveals.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{Bundle, BundleContent, BundleRule, Revision};
+
+/// Largest delta, in bytes of JSON; what takes more travels as a bundle.
+pub const DELTA_BYTES: usize = 16 << 20;
+
+/// How a block list becomes another one.
+///
+/// First everything `removed` goes, then everything `added` is put at the end. An entry in
+/// both changes its place.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListChange {
+    /// Entries that go, by their exact text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<String>,
+    /// Entries that come, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub added: Vec<String>,
+}
+
+/// How rules become others.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RulesChange {
+    /// Ids of rules that go.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<u64>,
+    /// Rules that come, or take the place of the one with their id; in the order of ids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set: Vec<BundleRule>,
+}
+
+/// How a content becomes another one.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Changes {
+    /// New values of settings by name; null where a setting goes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, Option<String>>,
+    /// The block list.
+    #[serde(default)]
+    pub block_list: ListChange,
+    /// The rules.
+    #[serde(default)]
+    pub rules: RulesChange,
+}
+
+/// The way from one bundle to a later one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Delta {
+    /// The bundle it belongs to.
+    pub from: Revision,
+    /// The digest of that bundle's content.
+    pub base: String,
+    /// The bundle it leads to.
+    pub to: Revision,
+    /// `forced_at` of that bundle.
+    pub forced_at: u64,
+    /// How many settings, entries and rules that bundle has.
+    pub count: u64,
+    /// The digest of that bundle's content.
+    pub digest: String,
+    /// What differs.
+    pub changes: Changes,
+}
+
+/// Why a delta leads nowhere.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeltaError {
+    /// It belongs to another bundle.
+    #[error("the delta belongs to revision {from} (digest {base}), not to {found}")]
+    Base {
+        /// What it belongs to.
+        from: Revision,
+        /// The digest of that.
+        base: String,
+        /// What it was applied to.
+        found: Revision,
+    },
+    /// The result is not what it should be.
+    #[error("the delta to revision {to} does not lead to the digest it announces")]
+    Digest {
+        /// Where it should lead.
+        to: Revision,
+    },
+}
+
+impl ListChange {
+    /// From one list to another, neither of which has an entry twice.
+    ///
+    /// What stays in order is found by walking both lists once: no set of a million texts
+    /// for the change of one.
+    pub fn between(old: &[String], new: &[String]) -> Self {
+        let (mut removed, mut matched) = (Vec::new(), 0);
+        for entry in old {
+            if new.get(matched) == Some(entry) {
+                matched += 1;
+            } else {
+                removed.push(entry.clone());
+            }
+        }
+        Self { removed, added: new[matched..].to_vec() }
+    }
+
+    /// Whether both lists are the same.
+    pub fn is_empty(&self) -> bool {
+        self.removed.is_empty() && self.added.is_empty()
+    }
+
+    /// Changes `list`.
+    pub fn apply(&self, list: &mut Vec<String>) {
+        if !self.removed.is_empty() {
+            let removed: HashSet<&String> = self.removed.iter().collect();
+            list.retain(|entry| !removed.contains(entry));
+        }
+        list.extend_from_slice(&self.added);
+    }
+
+    /// This change, and then `next`, as one.
+    fn then(&mut self, next: Self) {
+        if next.removed.is_empty() {
+            return self.added.extend(next.added);
+        }
+        let came: HashSet<&String> = self.added.iter().collect();
+        // What came with this change was not there before, or has been removed before.
+        let older: Vec<String> =
+            next.removed.iter().filter(|entry| !came.contains(entry)).cloned().collect();
+        let gone: HashSet<&String> = next.removed.iter().collect();
+        self.added.retain(|entry| !gone.contains(entry));
+        self.removed.extend(older);
+        self.added.extend(next.added);
+    }
+}
+
+impl RulesChange {
+    /// From one list of rules to another, both in the order of ids.
+    fn between(old: &[BundleRule], new: &[BundleRule]) -> Self {
+        let before: BTreeMap<u64, &BundleRule> = old.iter().map(|rule| (rule.id, rule)).collect();
+        let after: HashSet<u64> = new.iter().map(|rule| rule.id).collect();
+        Self {
+            removed: before.keys().copied().filter(|id| !after.contains(id)).collect(),
+            set: new.iter().filter(|rule| before.get(&rule.id) != Some(rule)).cloned().collect(),
+        }
+    }
+
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        self.removed.is_empty() && self.set.is_empty()
+    }
+
+    fn apply(&self, rules: &mut Vec<BundleRule>) {
+        if self.is_empty() {
+            return;
+        }
+        let set = self.set.iter().map(|rule| rule.id);
+        let replaced: HashSet<u64> = self.removed.iter().copied().chain(set).collect();
+        rules.retain(|rule| !replaced.contains(&rule.id));
+        rules.extend_from_slice(&self.set);
+        rules.sort_by_key(|rule| rule.id);
+    }
+
+    fn then(&mut self, next: Self) {
+        let mut all: BTreeMap<u64, Option<BundleRule>> = BTreeMap::new();
+        for change in [std::mem::take(self), next] {
+            all.extend(change.removed.into_iter().map(|id| (id, None)));
+            all.extend(change.set.into_iter().map(|rule| (rule.id, Some(rule))));
+        }
+        for (id, rule) in all {
+            match rule {
+                Some(rule) => self.set.push(rule),
+                None => self.removed.push(id),
+            }
+        }
+    }
+}
+
+impl Changes {
+    /// From one content to another.
+    pub fn between(old: &BundleContent, new: &BundleContent) -> Self {
+        let gone = old.settings.keys().filter(|name| !new.settings.contains_key(*name));
+        let set =
+            new.settings.iter().filter(|(name, value)| old.settings.get(*name) != Some(value));
+        Self {
+            settings: gone
+                .map(|name| (name.clone(), None))
+                .chain(set.map(|(name, value)| (name.clone(), Some(value.clone()))))
+                .collect(),
+            block_list: ListChange::between(&old.block_list, &new.block_list),
+            rules: RulesChange::between(&old.rules, &new.rules),
+        }
+    }
+
+    /// Changes `content`, whatever it is; see [`Delta::apply`].
+    pub fn apply(&self, content: &mut BundleContent) {
+        for (name, value) in &self.settings {
+            match value {
+                Some(value) => drop(content.settings.insert(name.clone(), value.clone())),
+                None => drop(content.settings.remove(name)),
+            }
+        }
+        self.block_list.apply(&mut content.block_list);
+        self.rules.apply(&mut content.rules);
+    }
+
+    /// These changes, and then `next`, as one.
+    #[must_use]
+    pub fn then(mut self, next: Self) -> Self {
+        self.settings.extend(next.settings);
+        self.block_list.then(next.block_list);
+        self.rules.then(next.rules);
+        self
+    }
+}
+
+impl Delta {
+    /// The way from `old` to `new`.
+    pub fn between(old: &Bundle, new: &Bundle) -> Self {
+        Self {
+            from: old.revision,
+            base: old.digest.clone(),
+            to: new.revision,
+            forced_at: new.forced_at,
+            count: new.count,
+            digest: new.digest.clone(),
+            changes: Changes::between(&old.content, &new.content),
+        }
+    }
+
+    /// The bundle this delta leads to. The result has been checked, so a base that is not
+    /// what it says it is does not get through either. Takes as long as the bundle is large.
+    ///
+    /// # Errors
+    /// See [`DeltaError`].
+    pub fn apply(&self, base: Bundle) -> Result<Bundle, DeltaError> {
+        if base.revision != self.from || base.digest != self.base {
+            let (from, found) = (self.from, base.revision);
+            return Err(DeltaError::Base { from, base: self.base.clone(), found });
+        }
+        let mut content = base.content;
+        self.changes.apply(&mut content);
+        let bundle = Bundle::seal(self.to, self.forced_at, content);
+        if bundle.count != self.count || bundle.digest != self.digest {
+            return Err(DeltaError::Digest { to: self.to });
+        }
+        Ok(bundle)
+    }
+}
+
+#[cfg(test)]
+mod tests;
