@@ -8,7 +8,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use policy::Invalid;
 use wire::v1::Malformed;
-use wire::v2::{ErrorBody, FieldError};
+use wire::v2::{ErrorBody, FieldError, Revision};
 
 use crate::key::Scope;
 use crate::service::ServiceError;
@@ -67,6 +67,11 @@ pub enum ApiError {
     /// The path exists, the method does not.
     #[error("this call does not have this method")]
     MethodNotAllowed,
+    /// A node cannot be told what changed since the bundle it has.
+    #[error(
+        "there is no delta since {0}: it is too old, of another history or content, or too much changed"
+    )]
+    DeltaGone(Revision),
     /// The server takes no writes.
     #[error("the server is in read-only mode")]
     ReadOnly,
@@ -101,6 +106,7 @@ impl ApiError {
             Self::Forbidden { .. } => (S::FORBIDDEN, "forbidden"),
             Self::NoSuchCall => (S::NOT_FOUND, "no_such_call"),
             Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::DeltaGone(_) => (S::GONE, "delta_gone"),
             Self::ReadOnly => (S::SERVICE_UNAVAILABLE, "read_only"),
             Self::Panicked => (S::INTERNAL_SERVER_ERROR, "internal"),
             Self::Service(why) => match why {
@@ -191,6 +197,7 @@ impl ApiError {
             Self::Forbidden { needs, .. } => format!("use a key with the scope {needs}"),
             Self::NoSuchCall => "the calls are listed in /nw-api/v2/openapi.json".to_owned(),
             Self::MethodNotAllowed => "read with GET or POST, write with POST".to_owned(),
+            Self::DeltaGone(_) => "take the whole policy with GET /nw-api/v2/bundle".to_owned(),
             Self::ReadOnly => "write to the primary server, or try again later".to_owned(),
             Self::Service(ServiceError::NeedsForce(_)) => {
                 "if this is meant, send it again with \"force\": true beside the key".to_owned()

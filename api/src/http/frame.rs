@@ -77,6 +77,7 @@ pub fn describe_metrics() {
     describe_gauge!("nwaf_api_generation", "The generation of the policy.");
     describe_gauge!("nwaf_api_session", "The session of the policy.");
     describe_gauge!("nwaf_api_long_polls", "Nodes that wait for a change.");
+    describe_counter!("nwaf_api_deltas_total", "Deltas asked for, by what came of it.");
     describe_gauge!("nwaf_api_read_only", "1 while every write is refused.");
 }
 

@@ -11,6 +11,7 @@ mod error;
 mod frame;
 mod limiter;
 mod openapi;
+mod poll;
 mod read;
 mod v2;
 mod write;
@@ -89,7 +90,8 @@ pub fn router(app: Arc<App>) -> Router {
         .routes(routes!(read::get_event_log));
     let (v1, v1_document) = v1.split_for_parts();
     let v2 = OpenApiRouter::new()
-        .routes(routes!(v2::bundle))
+        .routes(routes!(poll::bundle))
+        .routes(routes!(poll::delta))
         .routes(routes!(v2::report))
         .routes(routes!(v2::agents))
         .routes(routes!(v2::get_dyn_settings))

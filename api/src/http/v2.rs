@@ -1,17 +1,14 @@
-//! Our own calls: whole bundles with long poll, reports of nodes, JSON reads.
+//! Our own calls but the long polls: reports of nodes, JSON reads.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::Bytes;
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 use wire::v1::{Malformed, Provenance, RuleLine};
-use wire::v2::{AgentReport, Bundle, ErrorBody, Revision, WAIT_SECONDS_MAX};
+use wire::v2::{AgentReport, ErrorBody, Revision};
 
 use super::App;
 use super::answer;
@@ -21,140 +18,13 @@ use super::error::ApiError;
 use super::openapi::ReadRequest;
 use super::read::{HISTORY_READERS, POLICY_READERS};
 use crate::key::Scope;
-use crate::service::{Current, Known, now_ms};
+use crate::service::now_ms;
 use crate::store::{AgentRow, Part};
 
 /// Longest name of a node, in characters.
 const NODE_CHARS_MAX: usize = 128;
-/// Hexadecimal digits of a digest.
-const DIGEST_CHARS: usize = 64;
 /// Longest reason of a report, in characters.
 const REASON_CHARS_MAX: usize = 1_024;
-
-/// The whole policy, once it is not the one the client has.
-#[utoipa::path(
-    get, path = "/bundle", tag = "v2", security(("bearer" = [])),
-    params(("session" = Option<u64>, Query, description = "Session of the bundle the client has"),
-           ("generation" = Option<u64>, Query, description = "Its generation"),
-           ("digest" = Option<String>, Query,
-            description = "Its digest; the same revision with another one is another bundle"),
-           ("wait" = Option<u64>, Query,
-            description = "Seconds to wait for another one, at most 60; longer is cut")),
-    responses((status = 200, description = "Another bundle than the client has", body = Bundle),
-              (status = 204, description = "Still the same after the wait"),
-              (status = "default", description = "Refused", body = ErrorBody)))]
-pub async fn bundle(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
-    let client = call::client_address(request.extensions().get());
-    let query = BundleQuery::parse(request.uri().query().unwrap_or_default())?;
-    let key = match (call::bearer(request.headers())?, query.key.as_deref()) {
-        (Some(header), Some(query)) if header != query => {
-            return Err(field("key", "", "two different keys are given", "give one key, once"));
-        }
-        (header, query) => header.or(query),
-    };
-    call::authorize(&app, key, client, POLICY_READERS).await?;
-    let current = match &query.known {
-        None => app.service.current().await?,
-        Some(known) => {
-            let _waiting = LongPoll::begin();
-            match app.service.changed(known, query.wait, app.stop.clone()).await? {
-                Some(current) => {
-                    // The key may have been revoked while the request waited.
-                    call::authorize(&app, key, client, POLICY_READERS).await?;
-                    current
-                }
-                None => {
-                    let response = StatusCode::NO_CONTENT.into_response();
-                    return Ok(answer::at_revision(response, known.revision));
-                }
-            }
-        }
-    };
-    let revision = current.revision;
-    let json = bundle_json(current).await?;
-    let response = ([(header::CONTENT_TYPE, "application/json")], json).into_response();
-    Ok(answer::at_revision(response, revision))
-}
-
-async fn bundle_json(current: Arc<Current>) -> Result<Bytes, ApiError> {
-    let json = if current.has_bundle() {
-        current.bundle()
-    } else {
-        tokio::task::spawn_blocking(move || current.bundle())
-            .await
-            .map_err(crate::service::ServiceError::from)?
-    };
-    Ok(Bytes::from_owner(json))
-}
-
-struct BundleQuery {
-    key: Option<String>,
-    known: Option<Known>,
-    wait: Duration,
-}
-
-impl BundleQuery {
-    fn parse(query: &str) -> Result<Self, ApiError> {
-        const NAMES: [&str; 6] = ["key", "token", "session", "generation", "digest", "wait"];
-        let mut given: HashMap<&'static str, String> = HashMap::new();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            let Some(known) = NAMES.into_iter().find(|known| *known == name) else {
-                let remedy = format!("the fields are {}", NAMES.join(", "));
-                return Err(field(&name, &value, "there is no such field", &remedy));
-            };
-            let known = if known == "token" { "key" } else { known };
-            if given.insert(known, value.into_owned()).is_some() {
-                return Err(field(known, "", "the field is given twice", "give it once"));
-            }
-        }
-        let digest = given.remove("digest");
-        if let Some(digest) = &digest
-            && (digest.len() != DIGEST_CHARS || !digest.bytes().all(|b| b.is_ascii_hexdigit()))
-        {
-            let remedy = "give the digest of the bundle the node has, or leave it out";
-            return Err(field("digest", digest, "not 64 hexadecimal digits", remedy));
-        }
-        let number = |name: &str| {
-            let Some(text) = given.get(name) else { return Ok(None) };
-            let parsed = text.parse::<u64>().map(Some);
-            parsed.map_err(|_| field(name, text, "not a whole number", "write digits only"))
-        };
-        let known = match (number("session")?, number("generation")?) {
-            (Some(session), Some(generation)) => {
-                Some(Known { revision: Revision { session, generation }, digest })
-            }
-            (None, None) => None,
-            (session, _) => {
-                let missing = if session.is_none() { "session" } else { "generation" };
-                let reason = "session and generation belong together";
-                return Err(field(
-                    missing,
-                    "",
-                    reason,
-                    "give both, or none for the bundle at once",
-                ));
-            }
-        };
-        let wait = number("wait")?.unwrap_or(0).min(WAIT_SECONDS_MAX);
-        Ok(Self { key: given.remove("key"), known, wait: Duration::from_secs(wait) })
-    }
-}
-
-/// Counts a waiting node for as long as it lives.
-struct LongPoll;
-
-impl LongPoll {
-    fn begin() -> Self {
-        metrics::gauge!("nwaf_api_long_polls").increment(1.0);
-        Self
-    }
-}
-
-impl Drop for LongPoll {
-    fn drop(&mut self) {
-        metrics::gauge!("nwaf_api_long_polls").decrement(1.0);
-    }
-}
 
 /// What a node did with a bundle.
 #[utoipa::path(
@@ -350,6 +220,7 @@ pub async fn get_dyn_erl(
     Ok(answer::json(current.revision, &RulesView { erl: erl.collect() }))
 }
 
-fn field(name: &str, value: &str, reason: &str, remedy: &str) -> ApiError {
+/// A field of a request that cannot be used.
+pub(super) fn field(name: &str, value: &str, reason: &str, remedy: &str) -> ApiError {
     Malformed::field(name, value, reason, remedy).into()
 }

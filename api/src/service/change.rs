@@ -9,8 +9,10 @@ use policy::limits::RULES;
 use policy::{AddressEntry, Invalid, Key, Rule, RuleText, Settings, danger, list};
 use serde_json::{Value, json};
 use wire::v1::{BlockListWrite, RuleLine, RulePatch, RuleWrite, SettingsWrite};
+use wire::v2::ListChange;
 
 use super::state::{Current, Meaning, Setting, State};
+use super::step::Step;
 use super::{ServiceError, Write};
 use crate::store::Change;
 
@@ -38,12 +40,25 @@ pub(super) struct Outcome {
     pub policy: Meaning,
     /// The rows that differ.
     pub changes: Vec<Change>,
+    /// How the bundles differ.
+    pub step: Step,
     /// Whether this drastic change is made on purpose.
     pub forced: bool,
     /// For the action log.
     pub before: Value,
     /// For the action log.
     pub after: Value,
+}
+
+/// The next policy while it is being computed; the fields of [`Outcome`].
+struct Draft {
+    state: State,
+    policy: Meaning,
+    changes: Vec<Change>,
+    /// How the entries of the block list differ, whether they act or not.
+    list: ListChange,
+    before: Value,
+    after: Value,
 }
 
 /// Computes a write.
@@ -56,11 +71,11 @@ pub(super) fn compute(
     write: &Write,
     force: bool,
 ) -> Result<Computed, ServiceError> {
-    let mut draft = Outcome {
+    let mut draft = Draft {
         state: base.state.clone(),
         policy: base.meaning.clone(),
         changes: Vec::new(),
-        forced: false,
+        list: ListChange::default(),
         before: Value::Null,
         after: Value::Null,
     };
@@ -82,12 +97,15 @@ pub(super) fn compute(
     // operator removes by a call was meant. Force that was not needed marks nothing,
     // so that a script that always sends it does not disarm the nodes; but the first
     // one in a history says that nodes shall follow this history.
-    draft.forced = new_danger.is_some()
+    let forced = new_danger.is_some()
         || (force && base.forced_at == 0)
         || removes_most(base.state.acting_entries(), draft.state.acting_entries())
         || removes_most(base.state.acting_rules(), draft.state.acting_rules())
         || removes_most(base.state.acting_elements(), draft.state.acting_elements());
-    Ok(Computed { id, outcome: Some(draft) })
+    let Draft { state, policy, changes, list, before, after } = draft;
+    let step = Step::between(&base.state, base.tally(), &state, &changes, list);
+    let outcome = Outcome { state, policy, changes, step, forced, before, after };
+    Ok(Computed { id, outcome: Some(outcome) })
 }
 
 /// Whether more than 90 % are gone.
@@ -95,7 +113,7 @@ fn removes_most(before: usize, after: usize) -> bool {
     after.saturating_mul(10) < before
 }
 
-fn settings(draft: &mut Outcome, write: &SettingsWrite) -> Result<(), ServiceError> {
+fn settings(draft: &mut Draft, write: &SettingsWrite) -> Result<(), ServiceError> {
     let (mut before, mut after) = (serde_json::Map::new(), serde_json::Map::new());
     let logged = |setting: Option<&Setting>| {
         setting.map_or(Value::Null, |s| match s.value.char_indices().nth(LOGGED_CHARS_MAX) {
@@ -153,7 +171,7 @@ fn settings(draft: &mut Outcome, write: &SettingsWrite) -> Result<(), ServiceErr
 }
 
 fn block_list(
-    draft: &mut Outcome,
+    draft: &mut Draft,
     base: &Current,
     write: &BlockListWrite,
 ) -> Result<(), ServiceError> {
@@ -173,16 +191,17 @@ fn block_list(
         Some((texts, parsed)) => (Arc::new(texts), parsed),
         None => (Arc::clone(old), old_parsed.clone()),
     };
-    let edit = Edit::between(old, &texts);
-    draft.changes.extend(edit.changes(&texts));
+    let (change, is_in_order) = ListChange::between(old, &texts);
+    draft.changes.extend(list_rows(&change, is_in_order, &texts));
     if active != was_active {
         draft.changes.push(Change::SetBlockListActive(active));
     }
     if draft.changes.is_empty() {
         return Ok(());
     }
-    draft.before = logged_list(was_active, old, &edit.removed);
-    draft.after = logged_list(active, &texts, &edit.added);
+    draft.before = logged_list(was_active, old, &change.removed);
+    draft.after = logged_list(active, &texts, &change.added);
+    draft.list = change;
     draft.state.block_list_active = active;
     draft.state.block_list = texts;
     let (acting, idle) = if active { (parsed, vec![]) } else { (vec![], parsed) };
@@ -191,53 +210,19 @@ fn block_list(
     Ok(())
 }
 
-/// How one list becomes another.
-#[derive(Debug, PartialEq, Eq)]
-struct Edit {
-    removed: Vec<String>,
-    added: Vec<String>,
-    /// Whether what stays keeps its order and what is added stands at the end: then
-    /// a few rows change instead of all of them.
-    is_local: bool,
-}
-
-impl Edit {
-    /// Neither list has an entry twice.
-    fn between(old: &[String], new: &[String]) -> Self {
-        // What stays in order is found by walking both lists once: no set of a
-        // million texts for the change of one.
-        let (mut skipped, mut matched) = (Vec::new(), 0);
-        for entry in old {
-            if new.get(matched) == Some(entry) {
-                matched += 1;
-            } else {
-                skipped.push(entry);
-            }
-        }
-        let rest = &new[matched..];
-        let gone: HashSet<&String> = skipped.iter().copied().collect();
-        if !rest.iter().any(|entry| gone.contains(entry)) {
-            let removed = skipped.into_iter().cloned().collect();
-            return Self { removed, added: rest.to_vec(), is_local: true };
-        }
-        let staying: HashSet<&String> = rest.iter().filter(|entry| gone.contains(entry)).collect();
-        let removed = skipped.into_iter().filter(|entry| !staying.contains(entry)).cloned();
-        let added = rest.iter().filter(|entry| !staying.contains(entry)).cloned();
-        Self { removed: removed.collect(), added: added.collect(), is_local: false }
+/// The rows that differ. Where what stays keeps its order and what is added stands at the
+/// end, these are a few; else every entry gets its place.
+fn list_rows(change: &ListChange, is_in_order: bool, new: &Arc<Vec<String>>) -> Vec<Change> {
+    let mut rows = Vec::new();
+    if !change.removed.is_empty() {
+        rows.push(Change::RemoveBlockEntries(change.removed.clone()));
     }
-
-    fn changes(&self, new: &Arc<Vec<String>>) -> Vec<Change> {
-        let mut changes = Vec::new();
-        if !self.removed.is_empty() {
-            changes.push(Change::RemoveBlockEntries(self.removed.clone()));
-        }
-        if !self.is_local {
-            changes.push(Change::PlaceBlockEntries(Arc::clone(new)));
-        } else if !self.added.is_empty() {
-            changes.push(Change::AppendBlockEntries(self.added.clone()));
-        }
-        changes
+    if !is_in_order {
+        rows.push(Change::PlaceBlockEntries(Arc::clone(new)));
+    } else if !change.added.is_empty() {
+        rows.push(Change::AppendBlockEntries(change.added.clone()));
     }
+    rows
 }
 
 /// Texts of entries and, in the same order, what they mean.
@@ -302,7 +287,7 @@ fn logged_list(active: bool, entries: &[String], only_here: &[String]) -> Value 
     json!({"active": active, "entries": entries.len(), "only_here": only_here})
 }
 
-fn rules(draft: &mut Outcome, write: &RuleWrite) -> Result<u64, ServiceError> {
+fn rules(draft: &mut Draft, write: &RuleWrite) -> Result<u64, ServiceError> {
     let (id, text) = match write {
         RuleWrite::Add(patch) => {
             if draft.state.rules.len() >= RULES {
@@ -393,19 +378,30 @@ mod tests {
 
     #[test]
     fn edits_are_local_where_order_is_kept() {
-        for (old, new, removed, added, is_local) in [
-            ("", "", "", "", true),
-            ("a b c", "a b c", "", "", true),
-            ("a b c", "a c", "b", "", true),
-            ("a b c", "b c d e", "a", "d e", true),
-            ("a b c", "", "a b c", "", true),
-            ("", "a b", "", "a b", true),
-            ("a b", "c d", "a b", "c d", true),
-            ("a b c", "c a b", "", "", false),
-            ("a b c", "d a c", "b", "d", false),
+        for (old, new, removed, appended, placed) in [
+            ("", "", "", "", false),
+            ("a b c", "a c", "b", "", false),
+            ("a b c", "b c d e", "a", "d e", false),
+            ("a b c", "", "a b c", "", false),
+            ("", "a b", "", "a b", false),
+            ("a b", "c d", "a b", "c d", false),
+            ("a b c", "c a b", "", "", true),
+            ("a b c", "d a c", "b", "", true),
         ] {
-            let expected = Edit { removed: texts(removed), added: texts(added), is_local };
-            assert_eq!(Edit::between(&texts(old), &texts(new)), expected, "{old} -> {new}");
+            let (change, is_in_order) = ListChange::between(&texts(old), &texts(new));
+            let all = Arc::new(texts(new));
+            let mut rows = list_rows(&change, is_in_order, &all);
+            if placed {
+                assert_eq!(rows.pop(), Some(Change::PlaceBlockEntries(all)), "{old} -> {new}");
+            }
+            let mut expected = Vec::new();
+            if !removed.is_empty() {
+                expected.push(Change::RemoveBlockEntries(texts(removed)));
+            }
+            if !appended.is_empty() {
+                expected.push(Change::AppendBlockEntries(texts(appended)));
+            }
+            assert_eq!(rows, expected, "{old} -> {new}");
         }
     }
 

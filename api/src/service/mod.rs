@@ -10,7 +10,9 @@
 //!   computed anew.
 
 mod change;
+mod delta;
 mod state;
+mod step;
 mod watch;
 
 use std::sync::Arc;
@@ -24,7 +26,7 @@ use wire::v2::Revision;
 pub use state::Current;
 pub use watch::Known;
 
-use crate::store::{Action, Commit, Store, StoreError};
+use crate::store::{Action, Commit, LoggedDelta, Store, StoreError};
 
 /// How long a change is computed anew because other processes keep writing first.
 const CONFLICT_PATIENCE: Duration = Duration::from_secs(5);
@@ -98,6 +100,7 @@ pub struct Service {
     store: Arc<dyn Store>,
     current: RwLock<Option<Arc<Current>>>,
     writing: Mutex<()>,
+    deltas: delta::Kept,
     revision: tokio::sync::watch::Sender<Revision>,
 }
 
@@ -108,6 +111,7 @@ impl Service {
             store,
             current: RwLock::new(None),
             writing: Mutex::new(()),
+            deltas: delta::Kept::default(),
             revision: tokio::sync::watch::Sender::new(Revision::default()),
         })
     }
@@ -216,6 +220,10 @@ impl Service {
         let commit = Commit {
             base: base.revision,
             changes: outcome.changes,
+            delta: outcome
+                .step
+                .json()
+                .map(|changes| LoggedDelta { base: base.tally().digest(), changes }),
             forced: outcome.forced,
             next_rule_id: outcome.state.next_rule_id,
             action: Action {
@@ -230,7 +238,8 @@ impl Service {
         };
         let revision = self.store.commit(commit).await?;
         let forced_at = if outcome.forced { revision.generation } else { base.forced_at };
-        let current = Current::new(revision, forced_at, outcome.state, outcome.policy);
+        let current =
+            Current::new(revision, forced_at, outcome.state, outcome.policy, outcome.step.tally);
         *self.current.write().await = Some(Arc::new(current));
         self.announce(revision);
         Ok(Written { revision, moved: true, id: computed.id })

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use policy::{Invalid, Key, Policy, Rule, RuleText, Settings, list};
-use wire::v2::{Bundle, BundleContent, BundleRule, Revision};
+use wire::v2::{Bundle, BundleContent, BundleRule, Revision, Tally};
 
 use crate::store::{StoreError, Stored};
 
@@ -59,13 +59,20 @@ pub struct Current {
     pub state: State,
     /// What they mean.
     pub meaning: Meaning,
-    bundle: OnceLock<(String, Arc<[u8]>)>,
+    tally: Tally,
+    bundle: OnceLock<Arc<[u8]>>,
 }
 
 impl Current {
-    /// Texts and their meaning.
-    pub fn new(revision: Revision, forced_at: u64, state: State, meaning: Meaning) -> Self {
-        Self { revision, forced_at, state, meaning, bundle: OnceLock::new() }
+    /// Texts, their meaning, and the tally of the bundle they make.
+    pub fn new(
+        revision: Revision,
+        forced_at: u64,
+        state: State,
+        meaning: Meaning,
+        tally: Tally,
+    ) -> Self {
+        Self { revision, forced_at, state, meaning, tally, bundle: OnceLock::new() }
     }
 
     /// Understands what the store held.
@@ -119,32 +126,28 @@ impl Current {
         } else {
             meaning.idle_block_list = entries;
         }
-        Ok(Self::new(stored.revision, stored.forced_at, state, meaning))
+        let tally = state.tally();
+        Ok(Self::new(stored.revision, stored.forced_at, state, meaning, tally))
+    }
+
+    /// Count, size and digest of the bundle.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// The bundle's JSON; made once, then shared. Takes as long as the policy is large.
     pub fn bundle(&self) -> Arc<[u8]> {
-        Arc::clone(&self.sealed().1)
-    }
-
-    /// The digest of the bundle; see [`Self::bundle`].
-    ///
-    /// # Errors
-    /// The task that makes the bundle died.
-    pub async fn digest(self: &Arc<Self>) -> Result<String, tokio::task::JoinError> {
-        if let Some((digest, _)) = self.bundle.get() {
-            return Ok(digest.clone());
-        }
-        let current = Arc::clone(self);
-        tokio::task::spawn_blocking(move || current.sealed().0.clone()).await
-    }
-
-    fn sealed(&self) -> &(String, Arc<[u8]>) {
-        self.bundle.get_or_init(|| {
-            let bundle = Bundle::seal(self.revision, self.forced_at, self.state.content());
-            let json = serde_json::to_vec(&bundle).expect("plain data has a JSON form");
-            (bundle.digest, json.into())
-        })
+        let json = self.bundle.get_or_init(|| {
+            let bundle = Bundle {
+                revision: self.revision,
+                forced_at: self.forced_at,
+                count: self.tally.count(),
+                digest: self.tally.digest(),
+                content: self.state.content(),
+            };
+            serde_json::to_vec(&bundle).expect("plain data has a JSON form").into()
+        });
+        Arc::clone(json)
     }
 
     /// Whether [`Self::bundle`] answers at once.

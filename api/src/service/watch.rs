@@ -45,7 +45,7 @@ impl Service {
                 return Ok(Some(current));
             }
             if let Some(digest) = &known.digest
-                && !current.digest().await?.eq_ignore_ascii_case(digest)
+                && !current.tally().digest().eq_ignore_ascii_case(digest)
             {
                 return Ok(Some(current));
             }

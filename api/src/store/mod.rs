@@ -27,6 +27,10 @@ use crate::key::Scope;
 /// Nodes whose latest report is kept; the longest silent ones go first.
 pub const AGENTS_MAX: u32 = 10_000;
 
+/// Generations whose changes are kept for nodes that have an older bundle. At a change a
+/// second, a node may be away for a quarter of an hour before it needs a whole one.
+pub const DELTAS_MAX: u32 = 1_000;
+
 /// Everything a policy is made of, as stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stored {
@@ -82,12 +86,23 @@ pub struct Commit {
     pub base: Revision,
     /// The rows.
     pub changes: Vec<Change>,
+    /// What they change in the bundle; `None` where that is too much to be kept.
+    pub delta: Option<LoggedDelta>,
     /// Whether a drastic change is made on purpose.
     pub forced: bool,
     /// The id the next new rule will get.
     pub next_rule_id: u64,
     /// The entry of the action log; its id and generation are the store's to fill.
     pub action: Action,
+}
+
+/// What one generation changed in the bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggedDelta {
+    /// The digest of the bundle before.
+    pub base: String,
+    /// JSON of [`wire::v2::Changes`].
+    pub changes: String,
 }
 
 /// An entry of the action log.
@@ -209,6 +224,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Writes; the new revision is `base` with the next generation.
     async fn commit(&self, commit: Commit) -> Result<Revision, StoreError>;
+
+    /// What the generations after `after`, up to `last`, changed, in their order; fewer
+    /// where not all of them are known. Of one session the latest [`DELTAS_MAX`] are known
+    /// at most, of together at most [`wire::v2::DELTA_BYTES`].
+    async fn deltas(&self, after: Revision, last: u64) -> Result<Vec<LoggedDelta>, StoreError>;
 
     /// Who wrote the elements of `part`, by their name.
     async fn provenance(&self, part: Part) -> Result<HashMap<String, Provenance>, StoreError>;

@@ -5,10 +5,11 @@
 use std::sync::Arc;
 
 use policy::RuleText;
-use wire::v2::{AgentReport, AgentState, Revision};
+use wire::v2::{AgentReport, AgentState, DELTA_BYTES, Revision};
 
 use super::{
-    Action, AgentRow, Change, Commit, KeyRow, Mode, Part, Sqlite, Store, StoreError, Stored,
+    Action, AgentRow, Change, Commit, DELTAS_MAX, KeyRow, LoggedDelta, Mode, Part, Sqlite, Store,
+    StoreError, Stored,
 };
 use crate::key::{Digest, Scope};
 
@@ -22,7 +23,13 @@ fn commit(base: Revision, author: &str, at_ms: i64, changes: Vec<Change>) -> Com
         after: "{}".to_owned(),
         ..Action::default()
     };
-    Commit { base, changes, forced: false, next_rule_id: 1, action }
+    let delta = Some(logged(base.generation));
+    Commit { base, changes, delta, forced: false, next_rule_id: 1, action }
+}
+
+/// What a commit on top of a generation logs here.
+fn logged(base: u64) -> LoggedDelta {
+    LoggedDelta { base: format!("digest {base}"), changes: format!("{{\"{base}\"}}") }
 }
 
 fn entries(texts: &[&str]) -> Change {
@@ -34,10 +41,12 @@ pub async fn tell(store: &dyn Store, session: u64) {
     let first = an_empty_store(store, session).await;
     let last = commits_are_whole_and_counted(store, first).await;
     provenance_outlives_replacement(store, last).await;
+    deltas_are_without_gaps(store, first).await;
     the_action_log_remembers(store).await;
     nodes_report(store).await;
     keys_come_and_go(store).await;
     sessions_grow(store).await;
+    deltas_are_bounded(store).await;
 }
 
 async fn an_empty_store(store: &dyn Store, session: u64) -> Revision {
@@ -150,6 +159,40 @@ async fn the_action_log_remembers(store: &dyn Store) {
     assert_eq!(older.iter().map(|a| a.author.as_str()).collect::<Vec<_>>(), ["anna"]);
     assert_eq!(store.forget_actions(2_000).await.unwrap(), 1);
     assert_eq!(store.actions(i64::MAX, 10).await.unwrap(), log);
+}
+
+async fn deltas_are_without_gaps(store: &dyn Store, first: Revision) {
+    let last = store.revision().await.unwrap();
+    let known = async |after| store.deltas(after, last.generation).await.unwrap();
+    assert_eq!(known(first).await, [logged(1), logged(2), logged(3)]);
+    assert_eq!(known(Revision { generation: 2, ..first }).await, [logged(2), logged(3)]);
+    assert_eq!(store.deltas(first, 3).await.unwrap(), [logged(1), logged(2)]);
+    assert_eq!(known(last).await, []);
+    assert_eq!(known(Revision { session: 7, ..first }).await, []);
+}
+
+async fn deltas_are_bounded(store: &dyn Store) {
+    let mut now = store.revision().await.unwrap();
+    let from = now;
+    for _ in 0..DELTAS_MAX + 3 {
+        now = store.commit(commit(now, "anna", 1, vec![])).await.unwrap();
+    }
+    let known = store.deltas(from, now.generation).await.unwrap();
+    assert_eq!(known.len(), DELTAS_MAX as usize);
+    assert_eq!(known.last(), Some(&logged(now.generation - 1)));
+
+    let large = LoggedDelta { changes: "x".repeat(DELTA_BYTES / 3), ..logged(0) };
+    for _ in 0..5 {
+        let large = Commit { delta: Some(large.clone()), ..commit(now, "anna", 1, vec![]) };
+        now = store.commit(large).await.unwrap();
+    }
+    assert_eq!(store.deltas(from, now.generation).await.unwrap(), vec![large; 3]);
+
+    let unknown = Commit { delta: None, ..commit(now, "anna", 1, vec![]) };
+    let next = store.commit(unknown).await.unwrap();
+    assert_eq!(store.deltas(now, next.generation).await.unwrap(), []);
+    let last = store.commit(commit(next, "anna", 1, vec![])).await.unwrap();
+    assert_eq!(store.deltas(now, last.generation).await.unwrap(), [logged(next.generation)]);
 }
 
 async fn nodes_report(store: &dyn Store) {

@@ -1,5 +1,6 @@
 //! Tests through the real router, over a real SQLite file.
 
+mod delta;
 mod errors;
 mod history;
 mod node;

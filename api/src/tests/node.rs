@@ -221,9 +221,13 @@ async fn health_document_and_request_ids_need_no_key() {
             assert!(path["post"]["responses"]["200"].is_object(), "{prefix}/{call}");
         }
     }
-    for call in
-        ["/nw-api/get_event_log", "/nw-api/v2/bundle", "/nw-api/v2/report", "/nw-api/v2/agents"]
-    {
+    for call in [
+        "/nw-api/get_event_log",
+        "/nw-api/v2/bundle",
+        "/nw-api/v2/delta",
+        "/nw-api/v2/report",
+        "/nw-api/v2/agents",
+    ] {
         assert!(document["paths"][call].is_object(), "{call}");
     }
     // No dangling references.

@@ -17,8 +17,8 @@ pub const DELTA_BYTES: usize = 16 << 20;
 
 /// How a block list becomes another one.
 ///
-/// First everything `removed` goes, then everything `added` is put at the end. An entry in
-/// both changes its place.
+/// First everything `removed` goes, then everything `added` is put at the end. The list is
+/// a set: its order has no meaning, and a change of nothing else is no change.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListChange {
@@ -99,20 +99,25 @@ pub enum DeltaError {
 }
 
 impl ListChange {
-    /// From one list to another, neither of which has an entry twice.
-    ///
-    /// What stays in order is found by walking both lists once: no set of a million texts
-    /// for the change of one.
-    pub fn between(old: &[String], new: &[String]) -> Self {
-        let (mut removed, mut matched) = (Vec::new(), 0);
+    /// From one list to another, neither of which has an entry twice; and whether this leads
+    /// to the other one in its order as well.
+    pub fn between(old: &[String], new: &[String]) -> (Self, bool) {
+        // What stays in order is found by walking both lists once: no set of a million
+        // texts for the change of one.
+        let (mut skipped, mut matched) = (Vec::new(), 0);
         for entry in old {
             if new.get(matched) == Some(entry) {
                 matched += 1;
             } else {
-                removed.push(entry.clone());
+                skipped.push(entry);
             }
         }
-        Self { removed, added: new[matched..].to_vec() }
+        let rest = &new[matched..];
+        let gone: HashSet<&String> = skipped.iter().copied().collect();
+        let moved: HashSet<&String> = rest.iter().filter(|entry| gone.contains(entry)).collect();
+        let removed = skipped.into_iter().filter(|entry| !moved.contains(entry)).cloned();
+        let added = rest.iter().filter(|entry| !moved.contains(entry)).cloned();
+        (Self { removed: removed.collect(), added: added.collect() }, moved.is_empty())
     }
 
     /// Whether both lists are the same.
@@ -198,7 +203,7 @@ impl Changes {
                 .map(|name| (name.clone(), None))
                 .chain(set.map(|(name, value)| (name.clone(), Some(value.clone()))))
                 .collect(),
-            block_list: ListChange::between(&old.block_list, &new.block_list),
+            block_list: ListChange::between(&old.block_list, &new.block_list).0,
             rules: RulesChange::between(&old.rules, &new.rules),
         }
     }

@@ -14,10 +14,11 @@ use async_trait::async_trait;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Sqlite as Engine, SqlitePool, Transaction};
-use wire::v2::{AgentReport, AgentState, Revision};
+use wire::v2::{AgentReport, AgentState, DELTA_BYTES, Revision};
 
 use super::{
-    AGENTS_MAX, Action, AgentRow, Commit, KeyRow, Part, Provenance, Store, StoreError, Stored,
+    AGENTS_MAX, Action, AgentRow, Commit, KeyRow, LoggedDelta, Part, Provenance, Store, StoreError,
+    Stored,
 };
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -141,7 +142,7 @@ impl Store for Sqlite {
 
     async fn commit(&self, commit: Commit) -> Result<Revision, StoreError> {
         let mut transaction = self.begin().await?;
-        let Commit { base, changes, forced, next_rule_id, action } = commit;
+        let Commit { base, changes, delta, forced, next_rule_id, action } = commit;
         let row = sqlx::query!("SELECT session, generation, forced_at FROM meta WHERE id = 1")
             .fetch_one(&mut *transaction)
             .await
@@ -165,6 +166,7 @@ impl Store for Sqlite {
         .execute(&mut *transaction)
         .await
         .map_err(failed)?;
+        rows::log_delta(&mut transaction, base.session, generation, delta).await?;
         sqlx::query!(
             "INSERT INTO action (at_ms, author, address, call, generation, before, after)
              VALUES ($1, $2, $3, $4, $5, $6, $7)",
@@ -181,6 +183,22 @@ impl Store for Sqlite {
         .map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
         revision(row.session, generation)
+    }
+
+    async fn deltas(&self, after: Revision, last: u64) -> Result<Vec<LoggedDelta>, StoreError> {
+        let (session, after) = (to_row(after.session), to_row(after.generation));
+        let last = to_row(last);
+        sqlx::query_as!(
+            LoggedDelta,
+            "SELECT base, changes FROM delta
+             WHERE session = $1 AND generation > $2 AND generation <= $3 ORDER BY generation",
+            session,
+            after,
+            last
+        )
+        .fetch_all(&self.readers)
+        .await
+        .map_err(failed)
     }
 
     async fn provenance(&self, part: Part) -> Result<HashMap<String, Provenance>, StoreError> {

@@ -3,8 +3,8 @@
 use policy::RuleText;
 use sqlx::SqliteConnection;
 
-use super::super::{Change, StoreError};
-use super::{failed, from_row, to_row};
+use super::super::{Change, DELTAS_MAX, LoggedDelta, StoreError};
+use super::{DELTA_BYTES, failed, from_row, to_row};
 
 /// Every rule, in the order of ids.
 pub(super) async fn load_rules(
@@ -164,6 +164,46 @@ async fn put_rule(
         rule.active,
         author,
         at_ms
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+    .map_err(failed)
+}
+
+/// Writes down what `generation` changed in the bundle, and forgets what is too old or,
+/// with all that is newer, too much. Without `delta` everything before is of no use either.
+pub(super) async fn log_delta(
+    connection: &mut SqliteConnection,
+    session: u64,
+    generation: i64,
+    delta: Option<LoggedDelta>,
+) -> Result<(), StoreError> {
+    let Some(LoggedDelta { base, changes }) = delta else {
+        let forgotten = sqlx::query!("DELETE FROM delta").execute(connection).await;
+        return forgotten.map(drop).map_err(failed);
+    };
+    let (session, bytes) = (to_row(session), to_row(changes.len() as u64));
+    sqlx::query!(
+        "INSERT INTO delta (generation, session, base, bytes, changes) VALUES ($1, $2, $3, $4, $5)",
+        generation,
+        session,
+        base,
+        bytes,
+        changes
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(failed)?;
+    let oldest = generation - i64::from(DELTAS_MAX);
+    let most = to_row(DELTA_BYTES as u64);
+    sqlx::query!(
+        "DELETE FROM delta WHERE generation <= max($1, coalesce(
+             (SELECT max(generation) FROM (SELECT generation,
+                  sum(bytes) OVER (ORDER BY generation DESC) AS newer FROM delta)
+              WHERE newer > $2), 0))",
+        oldest,
+        most
     )
     .execute(connection)
     .await
