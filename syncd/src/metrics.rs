@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ::metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
+use crate::collect::fetch::Way;
 use crate::publish::Published;
 
 /// Seconds; from a small change on a quick disk to a whole long poll.
@@ -25,6 +26,7 @@ pub fn install() {
         describe_counter!("nwaf_syncd_heartbeats_total", "Good calls beside a long poll");
         describe_counter!("nwaf_syncd_failovers_total", "Changes of the active endpoint");
         describe_counter!("nwaf_syncd_swaps_total", "Snapshots published");
+        describe_counter!("nwaf_syncd_deltas_total", "Deltas asked for by what came of it");
         describe_counter!("nwaf_syncd_refused_total", "Bundles refused by reason");
         describe_counter!("nwaf_syncd_publish_failures_total", "Snapshots the disk did not take");
         describe_gauge!("nwaf_syncd_snapshot_session", "Session of what runs");
@@ -86,9 +88,17 @@ pub fn not_published() {
     counter!("nwaf_syncd_publish_failures_total").increment(1);
 }
 
-/// A bundle was put in force.
-pub fn applied(took: Duration) {
-    counter!("nwaf_syncd_swaps_total", "kind" => "full").increment(1);
+/// A bundle came in some way.
+pub fn delta(way: Way) {
+    if let Some(result) = way.result() {
+        counter!("nwaf_syncd_deltas_total", "result" => result).increment(1);
+    }
+}
+
+/// A bundle that came in some way was put in force.
+pub fn applied(took: Duration, way: Way) {
+    let kind = if way == Way::Delta { "delta" } else { "full" };
+    counter!("nwaf_syncd_swaps_total", "kind" => kind).increment(1);
     histogram!("nwaf_syncd_apply_duration_seconds").record(took.as_secs_f64());
 }
 

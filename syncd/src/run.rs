@@ -17,6 +17,7 @@ use tracing::{error, info, warn};
 use wire::v2::{Bundle, Revision};
 
 use crate::collect::client::{self, ClientError};
+use crate::collect::fetch::Way;
 use crate::collect::{Collected, Collector, Known};
 use crate::config::{Config, ConfigError};
 use crate::key::{ApiKey, KeyError};
@@ -93,7 +94,8 @@ pub async fn run(
     metrics::install();
     let store = Arc::new(Store::open(&config.snapshot_dir)?);
     let key = ApiKey::read(&config.key_file)?;
-    let collector = Collector::new(&config, client::build(&config.endpoints)?, key);
+    let client = client::build(&config.endpoints)?;
+    let collector = Collector::new(&config, client, key, Arc::clone(&store));
     let status = Shared::default();
     let (stop, stopped) = watch::channel(false);
     let (reports, reporter) = report::channel(config.node.clone());
@@ -203,10 +205,11 @@ impl Driver {
         }
         self.heard |= answered;
         match collected {
-            Collected::Bundle { from, bundle, ordered, settled } => {
+            Collected::Bundle { from, bundle, way, ordered, settled } => {
+                self.count(way);
                 let forced = self.forced.is_some_and(|until| until > Instant::now());
                 let terms = Terms { ordered, forced, settled };
-                self.apply(from, Arc::new(*bundle), terms).await;
+                self.apply(from, Arc::new(*bundle), way, terms).await;
             }
             Collected::Current { from, confirmed } => {
                 if confirmed {
@@ -243,7 +246,7 @@ impl Driver {
         }
     }
 
-    async fn apply(&mut self, from: usize, bundle: Arc<Bundle>, terms: Terms) {
+    async fn apply(&mut self, from: usize, bundle: Arc<Bundle>, way: Way, terms: Terms) {
         let running = self.published.as_ref().map(|published| published.running.clone());
         if let Some(running) = &running
             && terms.ordered
@@ -268,7 +271,10 @@ impl Driver {
             }
         };
         match result {
-            Ok(published) => self.accept(from, published, running.map(|r| r.revision), start),
+            Ok(published) => {
+                metrics::applied(start.elapsed(), way);
+                self.accept(from, published, running.map(|r| r.revision), start);
+            }
             Err(PublishError::Refused(why)) => {
                 self.collector.refused(from, &bundle, &why);
                 self.refuse(from, bundle.revision, &why);
@@ -283,6 +289,16 @@ impl Driver {
                 }
                 status.disk_error = Some(text);
             }
+        }
+    }
+
+    fn count(&self, way: Way) {
+        metrics::delta(way);
+        let mut status = self.status.lock();
+        match way {
+            Way::Whole => {}
+            Way::Delta => status.deltas += 1,
+            Way::Instead(_) => status.delta_fallbacks += 1,
         }
     }
 
@@ -309,7 +325,6 @@ impl Driver {
             ms = took.as_millis() as u64,
             "published"
         );
-        metrics::applied(took);
         if self.forced.take().is_some() {
             warn!(%revision, "accepted by force of the operator");
         }
@@ -359,6 +374,7 @@ impl Driver {
         Known {
             revision: running.map(|running| running.revision),
             digest: running.and_then(|running| running.digest.clone()),
+            kept: running.is_some_and(|running| running.digest.is_some()),
             any_session: self.forced.is_some(),
         }
     }
@@ -413,7 +429,7 @@ impl Driver {
         }
         warn_plaintext(&config);
         self.reports.rename(config.node.clone());
-        self.collector = Collector::new(&config, client, key);
+        self.collector = Collector::new(&config, client, key, Arc::clone(&self.store));
         self.config = config;
         self.greet = true;
         info!("configuration and key read again");

@@ -75,6 +75,10 @@ pub struct Status {
     pub confirmed: Option<Instant>,
     /// Bundles refused.
     pub refusals: u64,
+    /// Bundles that came by what had changed.
+    pub deltas: u64,
+    /// Bundles that came as a whole because that could not be had or used.
+    pub delta_fallbacks: u64,
     /// Changes of the active endpoint.
     pub failovers: u64,
     /// The last refusal.
@@ -153,6 +157,8 @@ struct View {
     endpoint: Option<String>,
     endpoints: Vec<EndpointView>,
     refusals: u64,
+    deltas: u64,
+    delta_fallbacks: u64,
     failovers: u64,
     last_refusal: Option<LastRefusal>,
     last_error: Option<String>,
@@ -188,6 +194,8 @@ impl View {
                 })
                 .collect(),
             refusals: status.refusals,
+            deltas: status.deltas,
+            delta_fallbacks: status.delta_fallbacks,
             failovers: status.failovers,
             last_refusal: status.last_refusal.clone(),
             last_error: status.disk_error.clone().or_else(|| status.unauthorised.clone()),

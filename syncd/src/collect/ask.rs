@@ -7,6 +7,7 @@
 
 use std::future::pending;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Client, Url};
@@ -16,10 +17,12 @@ use tracing::info;
 use wire::v2::{AgentReport, Bundle, BundleContent, Revision};
 
 use super::client::AskError;
+use super::fetch::{self, Fetched, Way};
 use super::{BELIEVED, Collector, HEARTBEAT_MAX, Known, WAIT, behind, v1, v2};
 use crate::config::Dialect;
 use crate::key::ApiKey;
 use crate::metrics;
+use crate::store::Store;
 
 /// Who is asked, with what.
 #[derive(Debug, Clone)]
@@ -27,12 +30,14 @@ pub struct Api {
     pub(super) client: Client,
     pub(super) urls: Vec<Url>,
     pub(super) key: ApiKey,
+    /// Where the last good bundle is, which deltas are applied to.
+    pub(super) store: Arc<Store>,
 }
 
 /// One answer of an endpoint.
 #[derive(Debug)]
 pub(super) enum Answer {
-    New { bundle: Box<Bundle>, ordered: bool, settled: bool },
+    New { fetched: Fetched, ordered: bool, settled: bool },
     Same,
     Returned,
 }
@@ -62,8 +67,8 @@ impl Api {
         from: usize,
         known: &Known,
         wait: Duration,
-    ) -> Result<Option<Bundle>, AskError> {
-        v2::bundle(&self.client, &self.urls[from], &self.key, known, wait).await
+    ) -> Result<Option<Fetched>, AskError> {
+        fetch::newest(self, from, known, wait).await
     }
 
     async fn content(&self, from: usize) -> Result<BundleContent, AskError> {
@@ -76,7 +81,8 @@ impl Api {
             let settings = v1::settings(&self.client, &self.urls[0], &self.key).await;
             return settings.map(drop).map_err(|why| why.to_string());
         }
-        match self.bundle(0, running, Duration::ZERO).await {
+        let answer = self.bundle(0, running, Duration::ZERO).await;
+        match answer.map(|fetched| fetched.map(|fetched| fetched.bundle)) {
             Ok(Some(bundle)) if Some(bundle.revision) < running.revision => {
                 Err(behind(bundle.revision, running.revision))
             }
@@ -236,14 +242,15 @@ impl Collector {
         let before = known.revision.filter(|revision| revision.session == 0);
         let generation = before.map_or(1, |revision| revision.generation + 1);
         let bundle = Bundle::seal(Revision { session: 0, generation }, 0, content);
-        Ok(Answer::New { bundle: Box::new(bundle), ordered: false, settled })
+        let fetched = Fetched { bundle: Box::new(bundle), way: Way::Whole };
+        Ok(Answer::New { fetched, ordered: false, settled })
     }
 }
 
 /// "No news" needs something it is no news to.
-fn answer(bundle: Option<Bundle>, expected: Option<Revision>) -> Result<Answer, AskError> {
-    match bundle {
-        Some(bundle) => Ok(Answer::New { bundle: Box::new(bundle), ordered: true, settled: false }),
+fn answer(fetched: Option<Fetched>, expected: Option<Revision>) -> Result<Answer, AskError> {
+    match fetched {
+        Some(fetched) => Ok(Answer::New { fetched, ordered: true, settled: false }),
         None if expected.is_some() => Ok(Answer::Same),
         None => Err(AskError::Content {
             expected: "a bundle",

@@ -6,6 +6,7 @@
 mod ask;
 pub mod client;
 pub mod endpoints;
+pub mod fetch;
 pub mod v1;
 pub mod v2;
 
@@ -23,10 +24,12 @@ use crate::config::{Config, Dialect};
 use crate::key::{ApiKey, KeyError};
 use crate::metrics;
 use crate::refuse::Refusal;
+use crate::store::Store;
 pub use ask::Api;
 use ask::{Answer, Refused};
 use client::{AskError, FIRST_BYTE};
 use endpoints::{Endpoints, Next};
+use fetch::{Fetched, Way};
 
 /// How long a long poll is held; below the API's limit of 60 s.
 pub const WAIT: Duration = Duration::from_secs(25);
@@ -45,6 +48,8 @@ pub struct Known {
     pub revision: Option<Revision>,
     /// Digest of its content, where it is known.
     pub digest: Option<String>,
+    /// Whether the bundle is kept on disk, so that deltas can be applied to it.
+    pub kept: bool,
     /// An operator of this node wants whatever the API has, also of an older session.
     pub any_session: bool,
 }
@@ -67,6 +72,8 @@ pub enum Collected {
         from: usize,
         /// The bundle, not yet checked.
         bundle: Box<Bundle>,
+        /// How it came.
+        way: Way,
         /// Whether its revision has an order; v1 has none.
         ordered: bool,
         /// Whether it was refused before and has been the same ever since.
@@ -128,9 +135,9 @@ pub struct Collector {
 
 impl Collector {
     /// A collector for a configuration; nothing is asked yet.
-    pub fn new(config: &Config, client: Client, key: ApiKey) -> Self {
+    pub fn new(config: &Config, client: Client, key: ApiKey, store: Arc<Store>) -> Self {
         let count = config.endpoints.len();
-        let api = Arc::new(Api { client, urls: config.endpoints.clone(), key });
+        let api = Arc::new(Api { client, urls: config.endpoints.clone(), key, store });
         Self {
             api,
             key_file: config.key_file.clone(),
@@ -228,7 +235,7 @@ impl Collector {
             let known = known.clone();
             asked.spawn(async move { (index, api.bundle(index, &known, Duration::ZERO).await) });
         }
-        let mut best: Option<(Revision, usize, Option<Bundle>)> = None;
+        let mut best: Option<(Revision, usize, Option<Fetched>)> = None;
         let mut deadline = Instant::now() + client::BODY_BASE;
         while let Ok(Some(joined)) = timeout_at(deadline, asked.join_next()).await {
             let Ok((index, answer)) = joined else { continue };
@@ -236,8 +243,8 @@ impl Collector {
             if answer.is_ok() && best.is_none() {
                 deadline = deadline.min(Instant::now() + FIRST_BYTE);
             }
-            let (revision, bundle) = match (answer, running) {
-                (Ok(Some(bundle)), _) => (bundle.revision, Some(bundle)),
+            let (revision, fetched) = match (answer, running) {
+                (Ok(Some(fetched)), _) => (fetched.bundle.revision, Some(fetched)),
                 (Ok(None), Some(revision)) => (revision, None),
                 (Ok(None), None) => continue,
                 (Err(why @ AskError::Unauthorised { .. }), _) => {
@@ -258,15 +265,13 @@ impl Collector {
                 revision > *other || (revision == *other && index < *at)
             });
             if newer {
-                best = Some((revision, index, bundle));
+                best = Some((revision, index, fetched));
             }
         }
         match best {
-            Some((_, from, Some(bundle))) => self.settle(
-                from,
-                Ok(Answer::New { bundle: Box::new(bundle), ordered: true, settled: false }),
-                known,
-            ),
+            Some((_, from, Some(fetched))) => {
+                self.settle(from, Ok(Answer::New { fetched, ordered: true, settled: false }), known)
+            }
             Some((_, from, None)) => self.settle(from, Ok(Answer::Same), known),
             None => self.next(known).await,
         }
@@ -306,10 +311,12 @@ impl Collector {
                 metrics::failover();
                 return Collected::Returned;
             }
-            Ok(Answer::New { bundle, ordered: true, .. }) if known.forbids(bundle.revision) => {
-                let revision = bundle.revision;
+            Ok(Answer::New { fetched, ordered: true, .. })
+                if known.forbids(fetched.bundle.revision) =>
+            {
+                let revision = fetched.bundle.revision;
                 let again = held == Some(revision);
-                self.endpoints.refused(index, &bundle, None);
+                self.endpoints.refused(index, &fetched.bundle, None);
                 self.fail(index, "rollback_refused", behind(revision, known.revision), None);
                 return Collected::Behind { from: index, revision, again };
             }
@@ -342,9 +349,9 @@ impl Collector {
             self.pause_for(jittered(self.poll_interval));
         }
         match answer {
-            Answer::New { bundle, ordered, settled } => {
+            Answer::New { fetched: Fetched { bundle, way }, ordered, settled } => {
                 metrics::answered(index, "changed");
-                Collected::Bundle { from: index, bundle, ordered, settled }
+                Collected::Bundle { from: index, bundle, way, ordered, settled }
             }
             Answer::Same | Answer::Returned => {
                 metrics::answered(index, "not_modified");

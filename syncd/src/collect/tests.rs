@@ -22,7 +22,8 @@ pub(crate) fn collector(endpoint: &str) -> Collector {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(&key, mode).unwrap();
     let client = client::build(&config.endpoints).unwrap();
-    Collector::new(&config, client, ApiKey::read(&key).unwrap())
+    let store = Arc::new(Store::open(&dir.path().join("snapshot")).unwrap());
+    Collector::new(&config, client, ApiKey::read(&key).unwrap(), store)
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use wire::v2::{AgentReport, Bundle, BundleContent, Revision};
+use wire::v2::{AgentReport, Bundle, BundleContent, Delta, Revision};
 
 /// How the API behaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,12 @@ pub enum Mood {
     Hasty,
     /// Knows only the vendor's calls.
     V1,
+    /// As specified, but without deltas.
+    Whole,
+    /// As specified, but deltas lead elsewhere.
+    WrongDeltas,
+    /// As specified, but answers these bytes where a delta is asked for.
+    RawDeltas(String),
 }
 
 /// One request that came in.
@@ -34,10 +40,18 @@ pub struct Asked {
     pub at: Instant,
 }
 
+impl Asked {
+    pub fn is_poll(&self) -> bool {
+        self.target.contains("v2/bundle") || self.target.contains("v2/delta")
+    }
+}
+
 #[derive(Debug)]
 pub struct State {
     pub mood: Mood,
     pub bundle: Bundle,
+    /// Bundles it had before, whose deltas it knows.
+    pub known: Vec<Bundle>,
     pub asked: Vec<Asked>,
     pub reports: Vec<AgentReport>,
     stop: bool,
@@ -53,7 +67,14 @@ impl FakeApi {
     pub fn start(mood: Mood, bundle: Bundle) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let state = State { mood, bundle, asked: Vec::new(), reports: Vec::new(), stop: false };
+        let state = State {
+            mood,
+            bundle,
+            known: Vec::new(),
+            asked: Vec::new(),
+            reports: Vec::new(),
+            stop: false,
+        };
         let shared = Arc::new((Mutex::new(state), Condvar::new()));
         let accepting = Arc::clone(&shared);
         thread::spawn(move || {
@@ -80,19 +101,32 @@ impl FakeApi {
     }
 
     pub fn set_bundle(&self, bundle: Bundle) {
-        self.state().bundle = bundle;
+        let mut state = self.state();
+        let before = std::mem::replace(&mut state.bundle, bundle);
+        state.known.push(before);
+        drop(state);
         self.shared.1.notify_all();
     }
 
-    /// When bundles were asked for, in order.
-    pub fn bundle_times(&self) -> Vec<Instant> {
-        let state = self.state();
-        let bundles = state.asked.iter().filter(|asked| asked.target.contains("v2/bundle"));
-        bundles.map(|asked| asked.at).collect()
+    /// Forgets what deltas are made of.
+    pub fn forget(&self) {
+        self.state().known.clear();
     }
 
+    /// When bundles or deltas were asked for, in order.
+    pub fn poll_times(&self) -> Vec<Instant> {
+        let state = self.state();
+        state.asked.iter().filter(|asked| asked.is_poll()).map(|asked| asked.at).collect()
+    }
+
+    pub fn polls(&self) -> usize {
+        self.poll_times().len()
+    }
+
+    /// How often a whole bundle was asked for.
     pub fn bundles_asked(&self) -> usize {
-        self.bundle_times().len()
+        let state = self.state();
+        state.asked.iter().filter(|asked| asked.target.contains("v2/bundle")).count()
     }
 }
 
@@ -156,7 +190,12 @@ fn answer(shared: &(Mutex<State>, Condvar), target: &str, body: &[u8]) -> Option
         let (_, query) = target.split_once('?')?;
         query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
     };
-    let known = number("session").zip(number("generation"));
+    let since = target.split_once("since=").and_then(|(_, rest)| {
+        let (session, generation) = rest.split('&').next()?.split_once('.')?;
+        session.parse().ok().zip(generation.parse().ok())
+    });
+    let is_delta = target.contains("v2/delta");
+    let known = if is_delta { since } else { number("session").zip(number("generation")) };
     let digest = target.split_once("digest=").map(|(_, rest)| rest.split('&').next().unwrap());
     let until = Instant::now() + Duration::from_secs(number("wait").unwrap_or(0));
     let mut state = shared.0.lock().unwrap();
@@ -171,7 +210,9 @@ fn answer(shared: &(Mutex<State>, Condvar), target: &str, body: &[u8]) -> Option
             }
             Mood::Raw(bytes) => return Some(bytes),
             Mood::V1 => return Some(vendor(&state.bundle.content, target)),
-            Mood::Good | Mood::Hasty => {}
+            Mood::Whole if is_delta => return Some(http("404 Not Found", "")),
+            Mood::RawDeltas(bytes) if is_delta => return Some(bytes),
+            _ => {}
         }
         if target.ends_with("v2/report") {
             state.reports.push(serde_json::from_slice(body).unwrap());
@@ -179,7 +220,22 @@ fn answer(shared: &(Mutex<State>, Condvar), target: &str, body: &[u8]) -> Option
         }
         let Revision { session, generation } = state.bundle.revision;
         let other = digest.is_some_and(|digest| *digest != state.bundle.digest);
-        if other || known != Some((session, generation)) {
+        let is_news = other || known != Some((session, generation));
+        if is_news && is_delta {
+            let is_base = |old: &&Bundle| {
+                Some((old.revision.session, old.revision.generation)) == known
+                    && digest == Some(&*old.digest)
+            };
+            let Some(base) = state.known.iter().rev().find(is_base) else {
+                return Some(http("410 Gone", ""));
+            };
+            let mut delta = Delta::between(base, &state.bundle);
+            if state.mood == Mood::WrongDeltas {
+                delta.changes.block_list.added.push("203.0.113.200".into());
+            }
+            return Some(http("200 OK", &serde_json::to_string(&delta).unwrap()));
+        }
+        if is_news {
             return Some(http("200 OK", &serde_json::to_string(&state.bundle).unwrap()));
         }
         let left = until.saturating_duration_since(Instant::now());

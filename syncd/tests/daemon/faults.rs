@@ -112,9 +112,9 @@ fn retry_after_is_obeyed() {
     node.until_synced(revision(1, 1));
     api.set_mood(Mood::Raw(busy.into()));
     node.until_state("stale");
-    let before = api.bundles_asked();
-    node.until("the next attempt", || api.bundles_asked() > before);
-    let times = api.bundle_times();
+    let before = api.polls();
+    node.until("the next attempt", || api.polls() > before);
+    let times = api.poll_times();
     let gap = times[before] - times[before - 1];
     assert!(gap > Duration::from_millis(3_900), "{gap:?}");
 }
@@ -125,12 +125,12 @@ fn a_refused_key_is_an_alarm_and_no_failover() {
     let second = FakeApi::start(Mood::Good, bundle(revision(1, 1), 3));
     let node = Node::start(&[&first.url, &second.url]);
     node.until_synced(revision(1, 1));
-    let others = second.bundles_asked();
+    let others = second.polls();
     first.set_mood(Mood::Raw(http("401 Unauthorized", "")));
     node.until_state("unauthorised");
-    let before = first.bundles_asked();
-    node.until("more attempts", || first.bundles_asked() > before + 1);
-    assert_eq!(second.bundles_asked(), others);
+    let before = first.polls();
+    node.until("more attempts", || first.polls() > before + 1);
+    assert_eq!(second.polls(), others);
     assert_eq!(node.in_force(), Some(revision(1, 1)));
     assert_eq!(node.status()["failovers"], 0);
     // A key that was exchanged is found without a signal.
@@ -154,8 +154,8 @@ fn an_endpoint_that_does_not_know_the_key_is_never_failed_over_to() {
     // The good one restarts.
     good.set_mood(Mood::Raw(http("503 Service Unavailable", "")));
     node.until_state("stale");
-    let before = stranger.bundles_asked();
-    node.until("two more cycles", || stranger.bundles_asked() > before + 1);
+    let before = stranger.polls();
+    node.until("two more cycles", || stranger.polls() > before + 1);
     good.set_bundle(bundle(revision(1, 2), 3));
     good.set_mood(Mood::Good);
     node.until_in_force(revision(1, 2));
@@ -174,8 +174,8 @@ fn an_alarm_is_logged_although_the_endpoint_failed_before() {
     node.until_state("stale");
     api.set_mood(Mood::Raw(http("401 Unauthorized", "")));
     node.until_state("unauthorised");
-    let before = api.bundles_asked();
-    node.until("another attempt", || api.bundles_asked() > before + 1);
+    let before = api.polls();
+    node.until("another attempt", || api.polls() > before + 1);
     assert_eq!(node.log().matches("but no change arrives").count(), 1, "{}", node.log());
 }
 
@@ -184,9 +184,9 @@ fn a_server_without_long_polls_is_polled_and_not_hammered() {
     let api = FakeApi::start(Mood::Hasty, bundle(revision(1, 1), 3));
     let node = Node::start(&[&api.url]);
     node.until_in_force(revision(1, 1));
-    node.until("a few polls", || api.bundles_asked() >= 7);
+    node.until("a few polls", || api.polls() >= 7);
     let state = api.state();
-    let times: Vec<_> = state.asked.iter().filter(|a| a.target.contains("v2/bundle")).collect();
+    let times: Vec<_> = state.asked.iter().filter(|a| a.is_poll()).collect();
     // The start asks three times: everything, and two long polls that come back.
     for pair in times[3..].windows(2) {
         let gap = pair[1].at - pair[0].at;

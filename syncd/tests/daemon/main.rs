@@ -2,6 +2,7 @@
 //! one does not: hanging, lying, cutting short. What a real API does is tested
 //! with a real API elsewhere.
 
+mod deltas;
 mod fake;
 mod faults;
 mod node;

@@ -32,10 +32,10 @@ fn losing_nearly_everything_needs_force() {
     let fetches = || {
         let state = api.state();
         let known = |target: &str| target.contains("session=1&generation=2");
-        state.asked.iter().filter(|a| a.target.contains("v2/bundle") && !known(&a.target)).count()
+        state.asked.iter().filter(|a| a.is_poll() && !known(&a.target)).count()
     };
-    let before = (fetches(), api.bundles_asked());
-    node.until("some heartbeats", || api.bundles_asked() > before.1 + 2);
+    let before = (fetches(), api.polls());
+    node.until("some heartbeats", || api.polls() > before.1 + 2);
     assert_eq!(fetches(), before.0);
     assert_eq!(node.status()["refusals"], 1);
     assert_eq!(node.log().matches("bundle refused").count(), 1);
@@ -69,8 +69,8 @@ fn history_does_not_go_back_but_a_new_session_may_begin_low() {
         node.until("the refusal", || node.status()["refusals"].as_u64() > before);
         node.until("the reason", || node.log().contains(word));
         node.until("another poll", || {
-            let before = api.bundles_asked();
-            node.until("a poll", || api.bundles_asked() > before);
+            let before = api.polls();
+            node.until("a poll", || api.polls() > before);
             node.status()["state"] == "refused"
         });
         assert_eq!(node.status()["refusals"].as_u64(), before.map(|count| count + 1));
@@ -129,17 +129,17 @@ fn a_conflict_stays_one_until_the_contents_agree() {
     // Polls that come back without news confirm nothing.
     api.set_mood(Mood::Hasty);
     for _ in 0..6 {
-        let before = api.bundles_asked();
-        node.until("another poll", || api.bundles_asked() > before);
+        let before = api.polls();
+        node.until("another poll", || api.polls() > before);
         assert_eq!(node.status()["state"], "refused");
     }
     assert_eq!(node.status()["refusals"], 1);
     api.set_mood(Mood::Good);
     api.set_bundle(bundle(revision(1, 1), 3));
     node.until_state("synced");
-    let before = api.bundles_asked();
-    node.until("a quiet poll", || api.bundles_asked() > before);
-    assert!(api.bundles_asked() < before + 20, "the endpoint is hammered");
+    let before = api.polls();
+    node.until("a quiet poll", || api.polls() > before);
+    assert!(api.polls() < before + 20, "the endpoint is hammered");
     assert_eq!(node.status()["state"], "synced");
 }
 
@@ -179,7 +179,7 @@ fn a_bundle_with_values_without_meaning_is_refused_by_name() {
     let mut content = bundle(revision(1, 2), 3).content;
     content.block_list[1] = "1.1.1.0/33".into();
     api.set_bundle(wire::v2::Bundle::seal(revision(1, 2), 2, content));
-    until_refused(&node, &api, "bl[1]");
+    until_refused(&node, &api, "1.1.1.0/33");
     assert_eq!(node.in_force(), Some(revision(1, 1)));
     api.set_bundle(bundle(revision(1, 3), 3));
     node.until_in_force(revision(1, 3));
