@@ -1,6 +1,7 @@
 //! The path from one call to what nginx does: API, syncd, snapshot, module.
 
 mod churn;
+mod deltas;
 mod demo;
 mod latency;
 mod lists;
