@@ -60,7 +60,8 @@ pub fn publish(
             return Err(Refusal::Conflict(bundle.revision).into());
         }
     }
-    let policy = bundle.to_policy().map_err(Refusal::from)?;
+    let policy = if terms.checked { bundle.content.to_policy() } else { bundle.to_policy() };
+    let policy = policy.map_err(Refusal::from)?;
     refuse::guard(bundle, &policy, running, terms)?;
     let at = SystemTime::now();
     let bytes = compile(&policy, bundle.revision, at).map_err(Refusal::from)?;

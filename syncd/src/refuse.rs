@@ -34,6 +34,9 @@ pub struct Terms {
     pub forced: bool,
     /// It was refused before and has been the same for long enough to be meant.
     pub settled: bool,
+    /// Its digest was computed of its content, which is not done twice: with a million
+    /// entries it takes a tenth of the time until a delta is in force.
+    pub checked: bool,
 }
 
 /// What an operator can do who wants a drastic bundle.
@@ -250,7 +253,7 @@ mod tests {
         Running { revision: at, digest: None, size, danger: None }
     }
 
-    const TERMS: Terms = Terms { ordered: true, forced: false, settled: false };
+    const TERMS: Terms = Terms { ordered: true, forced: false, settled: false, checked: false };
 
     fn judge_on(
         terms: Terms,

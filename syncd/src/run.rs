@@ -208,7 +208,7 @@ impl Driver {
             Collected::Bundle { from, bundle, way, ordered, settled } => {
                 self.count(way);
                 let forced = self.forced.is_some_and(|until| until > Instant::now());
-                let terms = Terms { ordered, forced, settled };
+                let terms = Terms { ordered, forced, settled, checked: way == Way::Delta };
                 self.apply(from, Arc::new(*bundle), way, terms).await;
             }
             Collected::Current { from, confirmed } => {

@@ -3,7 +3,7 @@
 use super::*;
 use wire::v2::BundleContent;
 
-const TERMS: Terms = Terms { ordered: true, forced: false, settled: false };
+const TERMS: Terms = Terms { ordered: true, forced: false, settled: false, checked: false };
 const FORCED: Terms = Terms { forced: true, ..TERMS };
 
 fn bundle(generation: u64, entries: &[&str]) -> Bundle {
