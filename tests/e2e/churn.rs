@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use support::nginx::resident_kib;
+use support::wait::{PATIENCE, eventually};
 use support::{Load, Stack, alone};
 
 /// Changes before memory is looked at for the first time.
@@ -37,16 +38,18 @@ fn two_hundred_changes_under_load_with_four_workers() {
     }
     let (generation, _) = stack.in_step();
     load.await_more(400);
-    let after: u64 = workers.iter().map(|pid| resident_kib(*pid)).sum();
+    // A worker lets go of an old policy with its next request and its next look, so
+    // one more or less may be mapped at any moment; what stays is what counts.
+    let resident = || workers.iter().map(|pid| resident_kib(*pid)).sum::<u64>();
+    let (after, _) = eventually(PATIENCE, "as much memory as before the changes", || {
+        let now = resident();
+        (now * 100 <= before * (100 + GROWTH)).then_some(now)
+    });
 
     load.stop().assert_only(&[200, 403]);
     assert_eq!(stack.nginx.generations(), vec![generation; 4]);
     assert_eq!(stack.nginx.workers(), workers, "a change reloaded or lost a worker");
     println!("resident memory of 4 workers: {before} KiB, after {CHANGES} changes {after} KiB");
-    assert!(
-        after * 100 <= before * (100 + GROWTH),
-        "memory grew by more than {GROWTH} %: {before} KiB to {after} KiB"
-    );
 }
 
 /// One change of one of the three kinds; none of them touches what the load sees.
