@@ -1,7 +1,8 @@
 //! Publishes a generated policy, for benchmarks and experiments:
-//! `cargo run --release --example snapshot -- DIR ADDRESSES RULES [GENERATION]`
+//! `cargo run --release --example snapshot -- DIR ADDRESSES RULES text|mixed [GENERATION]`
 //!
-//! Every rule searches its own word in path, query or user agent.
+//! `text`: every rule searches its own word in path, query or user agent. `mixed`:
+//! rules of every kind that can be selected.
 
 #[path = "../benches/generate.rs"]
 #[expect(dead_code, reason = "the benchmarks use the rest of it")]
@@ -15,13 +16,18 @@ use policy::Policy;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [dir, addresses, rules, generation @ ..] = arguments.as_slice() else {
-        return Err("usage: snapshot DIR ADDRESSES RULES [GENERATION]".into());
+    let [dir, addresses, rules, kind, generation @ ..] = arguments.as_slice() else {
+        return Err("usage: snapshot DIR ADDRESSES RULES text|mixed [GENERATION]".into());
+    };
+    let rule = match kind.as_str() {
+        "text" => generate::text_rule,
+        "mixed" => generate::mixed_rule,
+        other => return Err(format!("{other:?} is neither text nor mixed").into()),
     };
     let generation = generation.first().map_or(Ok(1), |text| text.parse())?;
     let policy = Policy {
         block_list: generate::addresses(addresses.parse()?),
-        rules: (1..=rules.parse()?).map(generate::text_rule).collect(),
+        rules: (1..=rules.parse()?).map(rule).collect(),
         ..Policy::default()
     };
     let started = Instant::now();

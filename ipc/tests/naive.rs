@@ -30,6 +30,10 @@ fn snapshot(policy: &Policy) -> Snapshot {
     Snapshot::from_bytes(&compile(policy, Meta::default()).unwrap()).unwrap()
 }
 
+fn bits(blocked: bool, passive: bool) -> u8 {
+    (if blocked { list::BLOCK } else { 0 }) | (if passive { list::OBSERVE } else { 0 })
+}
+
 #[test]
 fn addresses_as_a_scan_of_all_ranges_says() {
     let mut random = Random(7);
@@ -76,8 +80,7 @@ fn addresses_as_a_scan_of_all_ranges_says() {
         let key =
             if n % 2 == 0 { near } else { (random.next() & 0x03ff_ffff) as u32 | 0x0a00_0000 };
         let inside = |ranges: &[(u32, u32)]| ranges.iter().any(|(a, b)| *a <= key && key <= *b);
-        let expected =
-            u8::from(inside(blocked4)) * list::BLOCK | u8::from(inside(passive4)) * list::OBSERVE;
+        let expected = bits(inside(blocked4), inside(passive4));
         let got = snapshot.address_lists(IpAddr::V4(key.into()), host);
         assert_eq!(got, expected, "{}", Ipv4Addr::from(key));
         hits += usize::from(got != 0);
@@ -85,8 +88,7 @@ fn addresses_as_a_scan_of_all_ranges_says() {
         let (first, last) = v6[random.below(v6.len() as u64) as usize];
         let key = [first.wrapping_sub(1), first, last, last.wrapping_add(1)][n % 4];
         let inside = |ranges: &[(u128, u128)]| ranges.iter().any(|(a, b)| *a <= key && key <= *b);
-        let expected =
-            u8::from(inside(blocked6)) * list::BLOCK | u8::from(inside(passive6)) * list::OBSERVE;
+        let expected = bits(inside(blocked6), inside(passive6));
         // ::ffff:0:0/96 is IPv4 and not asked here.
         let got = snapshot.address_lists(IpAddr::V6(key.into()), host);
         assert_eq!(got, expected, "{}", Ipv6Addr::from(key));
