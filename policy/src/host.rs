@@ -86,6 +86,12 @@ impl FromStr for HostPattern {
             } else {
                 (Self::Exact, trimmed)
             };
+        if rest.starts_with('[') {
+            return Err(refuse("only an IPv6 address stands in brackets, alone or before a port"));
+        }
+        if rest.contains('/') {
+            return Err(refuse("a host pattern has no scheme and no path"));
+        }
         let name = strip_port(rest).ok_or_else(|| refuse("the port is not a number of 1-65535"))?;
         let name = name.strip_suffix('.').unwrap_or(name);
         if name.contains('*') {
@@ -165,8 +171,7 @@ impl<'a> Host<'a> {
 fn ipv6_literal(text: &str) -> Option<Ipv6Addr> {
     if let Some(rest) = text.strip_prefix('[') {
         let (address, port) = rest.split_once(']')?;
-        let port_is_fine =
-            port.is_empty() || port.strip_prefix(':').is_some_and(|p| p.parse::<u16>().is_ok());
+        let port_is_fine = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
         return if port_is_fine { address.parse().ok() } else { None };
     }
     text.parse().ok()
@@ -175,8 +180,13 @@ fn ipv6_literal(text: &str) -> Option<Ipv6Addr> {
 fn strip_port(text: &str) -> Option<&str> {
     match text.split_once(':') {
         None => Some(text),
-        Some((name, port)) => port.parse::<u16>().ok().filter(|port| *port > 0).map(|_| name),
+        Some((name, port)) => is_port(port).then_some(name),
     }
+}
+
+/// Digits only: `parse` alone would also take a sign.
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 #[cfg(test)]
@@ -223,7 +233,15 @@ mod tests {
             "пример.рф",
             "a:99999",
             "a:0",
+            "a:+80",
+            "a:",
+            "[::1]:0",
+            "[::1]:+80",
             "a/b",
+            "http://a.com",
+            "[::1",
+            "[::1]x",
+            "*.[::1]",
         ] {
             assert!(bad.parse::<HostPattern>().is_err(), "{bad:?} was accepted");
         }

@@ -3,7 +3,8 @@
 //! A policy beyond a limit is refused as a whole, by the API with 422 and by
 //! syncd with a report; no limit is ever applied by silently cutting.
 
-/// Entries of one address list. Ten times the size the product promises to serve.
+/// Entries of one list, of addresses, hosts or paths. Ten times the size the product
+/// promises to serve.
 pub const LIST_ENTRIES: usize = 10_000_000;
 /// Extended rules of one policy. Ten times the size the product promises to serve.
 pub const RULES: usize = 100_000;
@@ -25,5 +26,7 @@ pub const BANS: usize = 1_000_000;
 pub const BLOCK_TIME_SECONDS: u32 = 31_536_000;
 /// Highest rate a limit may name, in requests per unit.
 pub const RATE: u32 = 1_000_000;
+/// Refused entries of one list that are named; further ones are counted.
+pub const REFUSALS: usize = 10_000;
 /// Reasons kept in one verdict; further ones are counted.
 pub const REASONS: usize = 8;

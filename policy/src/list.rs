@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use crate::Invalid;
-use crate::limits::LIST_ENTRIES;
+use crate::limits::{LIST_ENTRIES, REFUSALS};
 
 /// Parses a comma-separated list; every bad element is reported, not only the first.
 ///
@@ -18,7 +18,11 @@ where
     parse_each(field, text.split(','))
 }
 
-/// Parses elements that are separate already; every bad element is reported as `field[index]`.
+/// Parses elements that are separate already; bad elements are reported as `field[index]`.
+///
+/// # Errors
+/// Every bad element up to [`REFUSALS`], then how many more there are; more than
+/// [`LIST_ENTRIES`] elements.
 pub fn parse_each<'a, T>(
     field: &str,
     elements: impl IntoIterator<Item = &'a str>,
@@ -28,6 +32,7 @@ where
 {
     let mut parsed = Vec::new();
     let mut refused = Vec::new();
+    let mut further = 0_usize;
     for (index, element) in elements.into_iter().enumerate() {
         if index >= LIST_ENTRIES {
             refused.push(Invalid::new(
@@ -40,8 +45,14 @@ where
         }
         match element.trim().parse() {
             Ok(value) => parsed.push(value),
+            // A refusal is many times as large as the few bytes that cause it.
+            Err(_) if refused.len() >= REFUSALS => further += 1,
             Err(why) => refused.push(Invalid::in_field(why, format!("{field}[{index}]"))),
         }
+    }
+    if further > 0 {
+        let reason = format!("{further} further entries are refused");
+        refused.push(Invalid::new(field, "", reason, "mend those that are named and try again"));
     }
     if refused.is_empty() { Ok(parsed) } else { Err(refused) }
 }

@@ -145,15 +145,12 @@ fn text(field: &str, expression: &str) -> Result<Expression<Vec<u8>>, Invalid> {
 fn host(field: &str, operand: &str) -> Result<HostPattern, Invalid> {
     // The specification writes base64; a plain pattern cannot be mistaken for it
     // because its decoded form would have to be a host pattern too.
-    if let Some(pattern) = STANDARD
-        .decode(operand)
-        .ok()
-        .and_then(|bytes| String::from_utf8(bytes).ok())
-        .and_then(|plain| plain.parse().ok())
-    {
-        return Ok(pattern);
+    let decoded = STANDARD.decode(operand).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let decoded = decoded.map(|plain| plain.parse::<HostPattern>());
+    match (decoded, operand.parse::<HostPattern>()) {
+        (Some(Ok(pattern)), _) | (_, Ok(pattern)) => Ok(pattern),
+        (Some(Err(why)), _) | (None, Err(why)) => Err(why.in_field(field)),
     }
-    operand.parse().map_err(|why: Invalid| why.in_field(field))
 }
 
 fn country(field: &str, operand: &str) -> Result<[u8; 2], Invalid> {
