@@ -20,20 +20,23 @@ pub struct Case {
     /// What the case shows.
     name: String,
     /// Where the behaviour is written, if not in the file's head.
-    source: Option<String>,
+    pub source: Option<String>,
     /// Whether a live nginx can be asked (default). Not where a request needs
     /// what a client cannot send.
     #[serde(default = "yes")]
     pub live: bool,
+    /// Settings by name.
     #[serde(default)]
-    settings: BTreeMap<String, String>,
+    pub settings: BTreeMap<String, String>,
+    /// Entries of the block list.
     #[serde(default)]
-    block_list: Vec<String>,
+    pub block_list: Vec<String>,
     /// Bans in force, in the order of the file.
     #[serde(default)]
-    ban: Vec<BanCase>,
+    pub ban: Vec<BanCase>,
+    /// Rules in any order.
     #[serde(default)]
-    rule: Vec<RuleCase>,
+    pub rule: Vec<RuleCase>,
     /// The requests in the order they are sent.
     pub request: Vec<Asked>,
 }
@@ -41,9 +44,9 @@ pub struct Case {
 /// A ban; without `until` it holds for ever.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct BanCase {
+pub struct BanCase {
     /// As an entry of an address list: `[domain=<pattern> ]<addresses>`.
-    entry: String,
+    pub entry: String,
     block_type: u8,
     #[serde(default)]
     rule: u64,
@@ -53,9 +56,10 @@ struct BanCase {
 /// A rule; `base64(text)` stands for its encoded form, as in the specification.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RuleCase {
+pub struct RuleCase {
     id: u64,
-    ip: Option<String>,
+    /// Plain addresses.
+    pub ip: Option<String>,
     domain: Option<String>,
     country: Option<String>,
     url: Option<String>,
@@ -102,23 +106,27 @@ pub struct Asked {
     pub body: Option<String>,
     /// The client's country.
     pub country: Option<String>,
-    action: String,
-    block_type: Option<u8>,
-    rule_id: Option<u64>,
+    /// What happens: `pass`, `bypass`, `observe` or `block`.
+    pub action: String,
+    /// The number of what decided.
+    pub block_type: Option<u8>,
+    /// The rule that decided.
+    pub rule_id: Option<u64>,
+    /// Everything that was found, in this order; not looked at where it is not given.
+    pub reasons: Option<Vec<String>>,
+    /// What must not be found.
     #[serde(default)]
-    reasons: Vec<String>,
-    #[serde(default)]
-    without: Vec<String>,
+    pub without: Vec<String>,
     /// Sources whose hits are only observed.
-    observed: Option<Vec<String>>,
+    pub observed: Option<Vec<String>>,
     /// Sources whose hits are reported to the API.
-    reported: Option<Vec<String>>,
+    pub reported: Option<Vec<String>>,
     /// The entry of `nwaf_limit` that counts for the host; "none" is none.
-    limit: Option<String>,
+    pub limit: Option<String>,
     /// Whether the body may be read.
-    reads_body: Option<bool>,
+    pub reads_body: Option<bool>,
     /// The host lists that hold for the host, by their setting.
-    host_lists: Option<Vec<String>>,
+    pub host_lists: Option<Vec<String>>,
 }
 
 /// What an engine says about a request.
@@ -287,8 +295,8 @@ impl Asked {
                 Err(format!("{what} is {got:?} and should be {expected:?}"))
             }
         };
-        if !self.reasons.is_empty() {
-            as_expected("the reasons", &self.reasons, reasons.clone())?;
+        if let Some(expected) = &self.reasons {
+            as_expected("the reasons", expected, reasons.clone())?;
         }
         if let Some(expected) = &self.observed {
             as_expected("what is observed", expected, names(|reason| reason.observed))?;

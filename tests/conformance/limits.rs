@@ -1,0 +1,25 @@
+//! The limits of what is compiled, at the limit and one beyond.
+
+use ipc::snapshot::{Bans, Meta, compile_bans};
+use policy::limits::BANS;
+use policy::{AddressRange, Ban, BanKind, HostPattern};
+
+#[test]
+fn bans() {
+    let ban = |n: usize| {
+        let address = (n as u32) << 1;
+        Ban {
+            range: AddressRange::V4 { first: address, last: address },
+            domain: HostPattern::Any,
+            kind: BanKind::Limit,
+            rule: 0,
+            until: u64::MAX,
+        }
+    };
+    let mut bans: Vec<Ban> = (0..BANS).map(ban).collect();
+    let bytes = compile_bans(&bans, Meta::default()).expect("compiles");
+    assert!(Bans::from_bytes(&bytes).is_ok());
+    bans.push(ban(BANS));
+    let why = compile_bans(&bans, Meta::default()).expect_err("is too much").to_string();
+    assert!(why.contains("more than 1000000 bans") && why.contains("networks"), "{why}");
+}
