@@ -1,8 +1,8 @@
 //! The limits of what is compiled, at the limit and one beyond.
 
-use ipc::snapshot::{Bans, Meta, compile_bans};
+use ipc::snapshot::{Bans, Meta, Snapshot, compile, compile_bans};
 use policy::limits::BANS;
-use policy::{AddressRange, Ban, BanKind, HostPattern};
+use policy::{AddressRange, Ban, BanKind, HostPattern, Policy, list};
 
 #[test]
 fn bans() {
@@ -22,4 +22,17 @@ fn bans() {
     bans.push(ban(BANS));
     let why = compile_bans(&bans, Meta::default()).expect_err("is too much").to_string();
     assert!(why.contains("more than 1000000 bans") && why.contains("networks"), "{why}");
+}
+
+#[test]
+fn entries_with_different_hosts_on_one_address() {
+    let policy = |count: usize| {
+        let entries: Vec<_> = (0..count).map(|n| format!("domain=h{n}.com 1.1.1.1")).collect();
+        let block_list = list::parse_each("bl", entries.iter().map(String::as_str)).unwrap();
+        Policy { block_list, ..Policy::default() }
+    };
+    let bytes = compile(&policy(4_096), Meta::default()).expect("compiles");
+    assert!(Snapshot::from_bytes(&bytes).is_ok());
+    let why = compile(&policy(4_097), Meta::default()).expect_err("is too much").to_string();
+    assert!(why.contains("more than 4096") && why.contains("merge"), "{why}");
 }
