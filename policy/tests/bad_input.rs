@@ -69,7 +69,7 @@ fn addresses() {
         ("5.5.5.5-4.4.4.4", "5.5.5.5-4.4.4.4", "above the last", ADDRESS),
         ("::2-::1", "::2-::1", "above the last", ADDRESS),
         ("1.1.1.1-::1", "1.1.1.1-::1", "different families", ADDRESS),
-        ("::-::ffff:1.1.1.1", "::-::ffff:1.1.1.1", "different families", ADDRESS),
+        ("2001:db8::1-2.2.2.2", "2001:db8::1-2.2.2.2", "different families", ADDRESS),
         ("1.1.1.1-", "1.1.1.1-", "\"\" is not an IP address", ADDRESS),
         ("-1.1.1.1", "-1.1.1.1", "\"\" is not an IP address", ADDRESS),
         ("1.1.1.1-9", "1.1.1.1-9", "\"9\" is not an IP address", ADDRESS),
@@ -473,6 +473,10 @@ fn what_looks_bad_and_has_a_meaning() {
     same("::1.2.3.4", "::102:304");
     same("1.1.1.1 domain=A.com.:80", "domain=a.com 1.1.1.1");
     same("domain=* 1.1.1.1 api=no", "1.1.1.1");
+    // It ends among the mapped addresses and is IPv6 all the same.
+    same("::-::ffff:ffff:ffff", "::/80");
+    let ends_among_them: AddressEntry = "::-::ffff:1.1.1.1".parse().unwrap();
+    assert!(!ends_among_them.range.contains("1.1.1.1".parse().unwrap()));
 
     let same = |odd: &str, plain: &str| {
         assert_eq!(odd.parse::<HostPattern>().expect(odd), plain.parse().unwrap(), "{odd}");
