@@ -6,7 +6,9 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
     /// Too many list entries with different hosts cover one address.
-    #[error("list entries with different hosts overlap too much, at most {0} may cover one address; merge them")]
+    #[error(
+        "list entries with different hosts overlap too much, at most {0} may cover one address; merge them"
+    )]
     Overlap(usize),
     /// Too many bans.
     #[error("more than {0} bans; ban networks instead of addresses")]
