@@ -34,5 +34,5 @@ fn entries_with_different_hosts_on_one_address() {
     let bytes = compile(&policy(4_096), Meta::default()).expect("compiles");
     assert!(Snapshot::from_bytes(&bytes).is_ok());
     let why = compile(&policy(4_097), Meta::default()).expect_err("is too much").to_string();
-    assert!(why.contains("more than 4096") && why.contains("merge"), "{why}");
+    assert!(why.contains("at most 4096") && why.contains("merge"), "{why}");
 }
