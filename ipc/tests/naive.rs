@@ -170,3 +170,28 @@ fn texts_as_every_window_says() {
         }
     }
 }
+
+#[test]
+fn a_header_that_is_repeated_selects_its_rules_once() {
+    let rules = (1..=1_000).map(|id| {
+        let text = RuleText {
+            // eA== is x; no client of the test is 10.x
+            other_headers: vec!["eA==:".into()],
+            ip: Some("!10.0.0.0/8".into()),
+            lm: true,
+            ..RuleText::default()
+        };
+        Rule::parse(id, &text).unwrap()
+    });
+    let snapshot = snapshot(&Policy { rules: rules.collect(), ..Policy::default() });
+    let lines = vec![("X", ""); 2_000];
+    let address = Some("1.2.3.4".parse().unwrap());
+    let request = Request { address, ..Request::new(Host::normalised(b"a"), b"/", &lines) };
+    let mut scratch = Scratch::default();
+    for _ in 0..2 {
+        let verdict = snapshot.evaluate(None, &request, &mut scratch);
+        assert_eq!(verdict.reasons.found(), 1_000);
+    }
+    // What is kept for the next request follows the rules, not rules times lines.
+    assert!(scratch.found.rules.capacity() < 10_000, "{}", scratch.found.rules.capacity());
+}

@@ -124,36 +124,36 @@ impl<'a> View<'a> {
 
     /// The patterns whose hosts have no bodies read at a path as served.
     pub fn body_patterns(&self, path: &[u8]) -> &'a [u32] {
-        self.items_of(self.body_paths, name_hash(path), |name| name == path)
+        let slot = self.named(self.body_paths, name_hash(path), |name| name == path);
+        slot.map_or(&[], |slot| self.postings(slot.item, slot.items))
     }
 
-    /// The rules that a header selects by its name.
+    /// Where the rules stand that a header selects by its name.
     #[inline]
-    pub fn rules_by_header(&self, name: &[u8]) -> &'a [u32] {
+    pub fn header_name(&self, name: &[u8]) -> Option<&'a NameSlot> {
         let class = usize::from(header_class(name));
         if self.header.header_classes[class / 64] >> (class % 64) & 1 == 0 {
-            return &[];
+            return None;
         }
         let lower = name.iter().rev().map(u8::to_ascii_lowercase);
         let hash = lower.fold(HASH_START, hash_step);
-        self.items_of(self.header_names, hash, |own| own.eq_ignore_ascii_case(name))
+        self.named(self.header_names, hash, |own| own.eq_ignore_ascii_case(name))
     }
 
-    fn items_of(
+    fn named(
         &self,
         table: &'a [NameSlot],
         hash: u64,
         is_it: impl Fn(&[u8]) -> bool,
-    ) -> &'a [u32] {
+    ) -> Option<&'a NameSlot> {
         if table.is_empty() {
-            return &[];
+            return None;
         }
-        let slot = probe(table, hash, |slot| {
+        probe(table, hash, |slot| {
             let same = slot.hash == (hash >> 32) as u32
                 && is_it(self.piece(slot.offset, slot.length.into()));
             if slot.length == 0 { Probe::Absent } else { Probe::found(same) }
-        });
-        slot.map_or(&[], |slot| self.postings(slot.item, slot.items))
+        })
     }
 
     /// The rules that a domain selects for itself, or for what lies below it.

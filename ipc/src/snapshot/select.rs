@@ -87,8 +87,15 @@ impl View<'_> {
             return;
         }
         if !self.header_names.is_empty() {
+            // Marks of names stand behind those of literals.
+            let first = self.gram_entries.len();
             request.headers.visit(&mut |name, _| {
-                found.rules.extend_from_slice(self.rules_by_header(name));
+                // A name selects its rules once, however often the header is sent.
+                if let Some(slot) = self.header_name(name)
+                    && found.mark(first + slot.item as usize)
+                {
+                    found.rules.extend_from_slice(self.postings(slot.item, slot.items));
+                }
                 ControlFlow::Continue(())
             });
         }
