@@ -96,10 +96,8 @@ fn join(
     current: &Current,
 ) -> Result<Option<Made>, serde_json::Error> {
     let Some(base) = logged.first().map(|first| first.base.clone()) else { return Ok(None) };
-    let mut changes = Changes::default();
-    for step in &logged {
-        changes = changes.then(serde_json::from_str(&step.changes)?);
-    }
+    let steps: Result<Vec<Changes>, _> =
+        logged.iter().map(|step| serde_json::from_str(&step.changes)).collect();
     let delta = Delta {
         from,
         base: base.clone(),
@@ -107,7 +105,7 @@ fn join(
         forced_at: current.forced_at,
         count: current.tally().count(),
         digest: current.tally().digest(),
-        changes,
+        changes: Changes::joined(steps?),
     };
     let json = serde_json::to_vec(&delta)?;
     let bundle_bytes = current.tally().bytes();

@@ -5,7 +5,7 @@
 //! ever merged. Contents have no entry and no rule id twice, as the API keeps them; for
 //! others a delta may not lead where it should, which the digest reveals.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -133,21 +133,6 @@ impl ListChange {
         }
         list.extend_from_slice(&self.added);
     }
-
-    /// This change, and then `next`, as one.
-    fn then(&mut self, next: Self) {
-        if next.removed.is_empty() {
-            return self.added.extend(next.added);
-        }
-        let came: HashSet<&String> = self.added.iter().collect();
-        // What came with this change was not there before, or has been removed before.
-        let older: Vec<String> =
-            next.removed.iter().filter(|entry| !came.contains(entry)).cloned().collect();
-        let gone: HashSet<&String> = next.removed.iter().collect();
-        self.added.retain(|entry| !gone.contains(entry));
-        self.removed.extend(older);
-        self.added.extend(next.added);
-    }
 }
 
 impl RulesChange {
@@ -175,20 +160,6 @@ impl RulesChange {
         rules.retain(|rule| !replaced.contains(&rule.id));
         rules.extend_from_slice(&self.set);
         rules.sort_by_key(|rule| rule.id);
-    }
-
-    fn then(&mut self, next: Self) {
-        let mut all: BTreeMap<u64, Option<BundleRule>> = BTreeMap::new();
-        for change in [std::mem::take(self), next] {
-            all.extend(change.removed.into_iter().map(|id| (id, None)));
-            all.extend(change.set.into_iter().map(|rule| (rule.id, Some(rule))));
-        }
-        for (id, rule) in all {
-            match rule {
-                Some(rule) => self.set.push(rule),
-                None => self.removed.push(id),
-            }
-        }
     }
 }
 
@@ -220,13 +191,40 @@ impl Changes {
         self.rules.apply(&mut content.rules);
     }
 
-    /// These changes, and then `next`, as one.
+    /// Changes that follow each other, as one. Linear in all of them: a thousand small
+    /// ones after a large one must not walk through the large one a thousand times.
     #[must_use]
-    pub fn then(mut self, next: Self) -> Self {
-        self.settings.extend(next.settings);
-        self.block_list.then(next.block_list);
-        self.rules.then(next.rules);
-        self
+    pub fn joined(steps: impl IntoIterator<Item = Self>) -> Self {
+        let mut settings = BTreeMap::new();
+        let mut removed = Vec::new();
+        // Entries that came and did not go again, and the order in which they came.
+        let mut came: HashMap<String, usize> = HashMap::new();
+        let mut next = 0;
+        let mut rules: BTreeMap<u64, Option<BundleRule>> = BTreeMap::new();
+        for step in steps {
+            settings.extend(step.settings);
+            // What came on the way was not there before, or has been removed before.
+            let list = step.block_list;
+            removed.extend(list.removed.into_iter().filter(|entry| came.remove(entry).is_none()));
+            for entry in list.added {
+                came.insert(entry, next);
+                next += 1;
+            }
+            rules.extend(step.rules.removed.into_iter().map(|id| (id, None)));
+            rules.extend(step.rules.set.into_iter().map(|rule| (rule.id, Some(rule))));
+        }
+        let mut added: Vec<_> = came.into_iter().collect();
+        added.sort_unstable_by_key(|(_, at)| *at);
+        let added = added.into_iter().map(|(entry, _)| entry).collect();
+        let mut joined =
+            Self { settings, block_list: ListChange { removed, added }, ..Self::default() };
+        for (id, rule) in rules {
+            match rule {
+                Some(rule) => joined.rules.set.push(rule),
+                None => joined.rules.removed.push(id),
+            }
+        }
+        joined
     }
 }
 

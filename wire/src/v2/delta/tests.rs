@@ -56,9 +56,8 @@ proptest! {
             chain.into_iter().enumerate().map(|(n, content)| sealed(n as u64, content)).collect();
         let changes = chain
             .windows(2)
-            .map(|pair| Changes::between(&pair[0].content, &pair[1].content))
-            .reduce(Changes::then)
-            .unwrap();
+            .map(|pair| Changes::between(&pair[0].content, &pair[1].content));
+        let changes = Changes::joined(changes);
         let (first, last) = (chain[0].clone(), chain[chain.len() - 1].clone());
         let delta = Delta { changes, ..Delta::between(&first, &last) };
         assert_same(delta.apply(first).unwrap(), &last);
@@ -110,6 +109,22 @@ fn a_list_that_is_given_anew_and_in_order_is_a_small_change_too() {
         change.apply(&mut changed);
         assert!(!in_order || changed == list(new));
     }
+}
+
+/// As long as a log of changes may be; joining two at a time took half a minute.
+#[test]
+fn many_small_changes_after_a_large_one_are_joined_at_once() {
+    let entry = |n: u32| std::net::Ipv4Addr::from(0x0a00_0000 + n).to_string();
+    let step = |removed, added| Changes {
+        block_list: ListChange { removed, added },
+        ..Changes::default()
+    };
+    let large = step(vec![], (0..400_000).map(entry).collect());
+    let small = (0..999).map(|n| step(vec![entry(n)], vec![entry(1_000_000 + n)]));
+    let joined = Changes::joined([large].into_iter().chain(small));
+    assert_eq!(joined.block_list.removed, Vec::<String>::new());
+    let expected = (999..400_000).chain(1_000_000..1_000_999).map(entry);
+    assert!(joined.block_list.added.into_iter().eq(expected));
 }
 
 #[test]
