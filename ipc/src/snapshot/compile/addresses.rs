@@ -13,9 +13,11 @@ use crate::snapshot::format::*;
 /// Entries with different hosts or lists that may cover one address: a request
 /// from there looks at each.
 pub const OVERLAP: usize = 4_096;
-const LISTS: Bounds = Bounds { at_once: OVERLAP, in_all: 1 << 22 };
+/// A second or two of compiling: the same few sets at very many ranges.
+const WORK: usize = 1 << 26;
+const LISTS: Bounds = Bounds { at_once: OVERLAP, in_all: 1 << 22, work: WORK };
 /// Rules may share an address without limit; what is bounded is the size of the map.
-const RULES: Bounds = Bounds { at_once: usize::MAX, in_all: 1 << 22 };
+const RULES: Bounds = Bounds { at_once: usize::MAX, in_all: 1 << 22, work: WORK };
 
 /// A range and what it stands for.
 type Entries<T> = Vec<(u128, u128, T)>;

@@ -20,12 +20,14 @@ impl<T: Hash + Eq + Clone> Default for Sets<T> {
 }
 
 impl<T: Hash + Eq + Clone> Sets<T> {
-    fn id(&mut self, things: Set<T>) -> u32 {
+    /// The number of a set, and whether it was not met before.
+    fn id(&mut self, things: Set<T>) -> (u32, bool) {
         let next = self.ordered.len() as u32;
-        *self.ids.entry(things).or_insert_with_key(|things| {
+        let id = *self.ids.entry(things).or_insert_with_key(|things| {
             self.ordered.push(things.clone());
             next
-        })
+        });
+        (id, id == next)
     }
 
     /// The sets in the order of their numbers.
@@ -50,8 +52,10 @@ pub struct Flat {
 pub struct Bounds {
     /// Things that may hold for one address.
     pub at_once: usize,
-    /// Sum of the sizes of the sets of all ranges, beyond sixteen for each entry.
+    /// Sum of the sizes of the distinct sets, beyond sixteen for each entry: what is written.
     pub in_all: usize,
+    /// Sum of the sizes of the sets of all ranges, beyond 64 for each entry: what is worked through.
+    pub work: usize,
 }
 
 /// More overlaps than the bounds allow.
@@ -76,7 +80,8 @@ pub fn flatten<T: Ord + Copy + Hash>(
         }
     }
     edges.sort_unstable_by_key(|(position, _, _)| *position);
-    let mut left = entries.len() * 16 + bounds.in_all;
+    let mut room = entries.len() * 16 + bounds.in_all;
+    let mut work = entries.len() * 64 + bounds.work;
     let mut flat: Vec<Flat> = Vec::with_capacity(entries.len());
     // In ascending order, so that equal sets are built equal.
     let mut active: BTreeMap<T, i64> = BTreeMap::new();
@@ -91,12 +96,16 @@ pub fn flatten<T: Ord + Copy + Hash>(
         if active.is_empty() {
             continue;
         }
-        left = left.checked_sub(active.len()).ok_or(TooMuch)?;
+        work = work.checked_sub(active.len()).ok_or(TooMuch)?;
         if active.len() > bounds.at_once {
             return Err(TooMuch);
         }
         let last = edges.get(at).map_or(last_address, |edge| edge.0 - 1);
-        let set = sets.id(active.keys().copied().collect());
+        let (set, is_new) = sets.id(active.keys().copied().collect());
+        if is_new {
+            // A million addresses under a dozen broad entries share two sets.
+            room = room.checked_sub(active.len()).ok_or(TooMuch)?;
+        }
         match flat.last_mut() {
             Some(before) if before.set == set && before.last + 1 == position => before.last = last,
             _ => flat.push(Flat { first: position, last, set }),
@@ -136,7 +145,7 @@ mod tests {
     use super::*;
 
     const LAST: u128 = 63;
-    const BOUNDS: Bounds = Bounds { at_once: 24, in_all: 0 };
+    const BOUNDS: Bounds = Bounds { at_once: 24, in_all: 0, work: 0 };
 
     type Entries = Vec<(u128, u128, u8)>;
 
@@ -206,8 +215,19 @@ mod tests {
     fn what_overlaps_beyond_the_bounds_is_noticed() {
         let nested: Vec<_> = (0..40u128).map(|n| (n, 100 - n, n as u32)).collect();
         let cut = |bounds| flatten(&nested, u128::MAX, bounds, &mut Sets::default()).map(drop);
-        assert_eq!(cut(Bounds { at_once: 40, in_all: 10_000 }), Ok(()));
-        assert_eq!(cut(Bounds { at_once: 39, in_all: 10_000 }), Err(TooMuch));
-        assert_eq!(cut(Bounds { at_once: 40, in_all: 0 }), Err(TooMuch));
+        let enough = Bounds { at_once: 40, in_all: 10_000, work: 0 };
+        assert_eq!(cut(enough), Ok(()));
+        assert_eq!(cut(Bounds { at_once: 39, ..enough }), Err(TooMuch));
+        assert_eq!(cut(Bounds { in_all: 0, ..enough }), Err(TooMuch));
+    }
+
+    #[test]
+    fn sets_that_repeat_are_paid_for_once() {
+        // Twenty broad entries over many single ones: two sets in all.
+        let broad = (0..20).map(|n| (0, LAST, n));
+        let entries: Vec<_> = broad.chain((0..=LAST).step_by(2).map(|n| (n, n, 20))).collect();
+        let mut sets = Sets::default();
+        let flat = flatten(&entries, LAST, BOUNDS, &mut sets).unwrap();
+        assert_eq!((flat.len(), sets.ordered().len()), (LAST as usize + 1, 3));
     }
 }
