@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 
 use crate::expression::Expression;
-use crate::{AddressEntry, AddressRange, HostPattern, Key, Policy};
+use crate::{AddressEntry, AddressRange, HostPattern, Key, Policy, Rule};
 
 /// Why a policy needs an explicit `force`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Danger {
     /// The block list covers every IPv4 address for every host.
     BlocksAllV4,
@@ -33,32 +33,36 @@ impl std::fmt::Display for Danger {
 
 /// The first danger of a policy. O(n log n) in the length of the address lists.
 pub fn danger(policy: &Policy) -> Option<Danger> {
-    if covers_v4(&policy.block_list) {
-        return Some(Danger::BlocksAllV4);
-    }
-    if covers_v6(&policy.block_list) {
-        return Some(Danger::BlocksAllV6);
-    }
-    for (key, list) in [(Key::IpWl, &policy.settings.ip_wl), (Key::IpLm, &policy.settings.ip_lm)] {
-        if covers_v4(list) || covers_v6(list) {
-            return Some(Danger::StopsNobody(key));
-        }
-    }
-    policy.rules.iter().find_map(|rule| {
-        let everywhere =
-            rule.domain.as_ref().is_none_or(|e| e.evaluate(|pattern| *pattern == HostPattern::Any));
-        let mut only = rule.clone();
-        (only.ip, only.domain) = (None, None);
-        let nothing_else = !only.no_cookie
-            && only.country.is_none()
-            && only.other_headers.is_empty()
-            && [&only.url, &only.args, &only.body, &only.cookie, &only.ua, &only.referer]
-                .into_iter()
-                .all(Option::is_none);
-        let all = rule.ip.as_ref().is_none_or(holds_for_a_family);
-        (rule.active && !rule.lm && everywhere && nothing_else && all)
-            .then_some(Danger::RuleBlocksAll(rule.id))
-    })
+    dangers(policy).next()
+}
+
+/// Every danger of a policy, each found as it is asked for. Who compares two policies
+/// needs all: a danger that somebody accepted must not hide one that nobody did.
+pub fn dangers(policy: &Policy) -> impl Iterator<Item = Danger> {
+    let block_list = &policy.block_list;
+    let v4 = std::iter::once_with(|| covers_v4(block_list).then_some(Danger::BlocksAllV4));
+    let v6 = std::iter::once_with(|| covers_v6(block_list).then_some(Danger::BlocksAllV6));
+    let lists = [(Key::IpWl, &policy.settings.ip_wl), (Key::IpLm, &policy.settings.ip_lm)];
+    let lists = lists.into_iter().filter(|(_, list)| covers_v4(list) || covers_v6(list));
+    let rules = policy.rules.iter().filter(|rule| blocks_all(rule));
+    v4.chain(v6)
+        .flatten()
+        .chain(lists.map(|(key, _)| Danger::StopsNobody(key)))
+        .chain(rules.map(|rule| Danger::RuleBlocksAll(rule.id)))
+}
+
+/// Whether a rule holds for every address of a family and names nothing else.
+fn blocks_all(rule: &Rule) -> bool {
+    let everywhere =
+        rule.domain.as_ref().is_none_or(|e| e.evaluate(|pattern| *pattern == HostPattern::Any));
+    let nothing_else = !rule.no_cookie
+        && rule.country.is_none()
+        && rule.other_headers.is_empty()
+        && [&rule.url, &rule.args, &rule.body, &rule.cookie, &rule.ua, &rule.referer]
+            .into_iter()
+            .all(Option::is_none);
+    let all = || rule.ip.as_ref().is_none_or(holds_for_a_family);
+    rule.active && !rule.lm && everywhere && nothing_else && all()
 }
 
 /// Whether an expression over ranges holds for every address of a family that it
@@ -121,7 +125,7 @@ fn covers(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Rule, RuleText};
+    use crate::RuleText;
 
     fn listed(entries: &[&str]) -> Option<Danger> {
         let block_list = entries.iter().map(|e| e.parse().unwrap()).collect();
@@ -152,6 +156,24 @@ mod tests {
         assert_eq!(set(&[("nwaf_ip_wl", "0.0.0.0/0")]), Some(Danger::StopsNobody(Key::IpWl)));
         assert_eq!(set(&[("nwaf_ip_lm", "1.1.1.1, ::/0")]), Some(Danger::StopsNobody(Key::IpLm)));
         assert_eq!(set(&[("nwaf_ip_wl", "domain=a.com 0.0.0.0/0, 10.0.0.0/8")]), None);
+    }
+
+    #[test]
+    fn one_danger_does_not_hide_another() {
+        let rule = RuleText { ip: Some("0.0.0.0/0".into()), ..RuleText::default() };
+        let policy = Policy {
+            block_list: vec!["::/0".parse().unwrap()],
+            settings: crate::Settings::parse([("nwaf_ip_wl", "0.0.0.0/0")]).unwrap(),
+            rules: vec![Rule::parse(7, &rule).unwrap(), Rule::parse(8, &rule).unwrap()],
+        };
+        let all = [
+            Danger::BlocksAllV6,
+            Danger::StopsNobody(Key::IpWl),
+            Danger::RuleBlocksAll(7),
+            Danger::RuleBlocksAll(8),
+        ];
+        assert!(dangers(&policy).eq(all));
+        assert_eq!(danger(&policy), Some(all[0]));
     }
 
     #[test]

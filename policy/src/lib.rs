@@ -35,7 +35,7 @@ pub use ban::{Ban, BanKind};
 pub use body::BodyExclusion;
 pub use error::Invalid;
 pub use evaluate::Policy;
-pub use guard::{Danger, danger};
+pub use guard::{Danger, danger, dangers};
 pub use host::{Host, HostPattern};
 pub use host_lists::HostLists;
 pub use limit::Limit;

@@ -3,6 +3,7 @@
 //!
 //! Invariant: whatever fails here, the snapshot that is in force stays.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -201,7 +202,11 @@ fn adopted(snapshot: &Snapshot, kept: Option<&(Bundle, Policy)>, path: &Path) ->
         // its rules can be compared.
         None => {
             let size = snapshot.counts().rules;
-            Published { running: Running { revision, digest: None, size, danger: None }, at, bytes }
+            Published {
+                running: Running { revision, digest: None, size, dangers: HashSet::new() },
+                at,
+                bytes,
+            }
         }
     }
 }
@@ -211,7 +216,7 @@ fn published(bundle: &Bundle, policy: &Policy, at: SystemTime, bytes: usize) -> 
         revision: bundle.revision,
         digest: Some(bundle.digest.clone()),
         size: refuse::size(&bundle.content),
-        danger: policy::danger(policy),
+        dangers: policy::dangers(policy).collect(),
     };
     Published { running, at, bytes: bytes as u64 }
 }

@@ -3,6 +3,8 @@
 //!
 //! Pure: what runs and what came are arguments.
 
+use std::collections::HashSet;
+
 use policy::{Danger, Policy};
 use wire::v2::{Bundle, BundleContent, BundleError, Revision};
 
@@ -21,8 +23,8 @@ pub struct Running {
     pub digest: Option<String>,
     /// Its elements; see [`size`].
     pub size: u64,
-    /// The danger somebody has accepted already.
-    pub danger: Option<Danger>,
+    /// The dangers somebody has accepted already.
+    pub dangers: HashSet<Danger>,
 }
 
 /// On which terms a bundle is judged.
@@ -188,9 +190,8 @@ pub fn guard(
         (true, true) => Remedy::Write,
         (true, false) => Remedy::Session,
     };
-    if let Some(danger) = policy::danger(policy)
-        && running.and_then(|running| running.danger) != Some(danger)
-    {
+    let accepted = |danger: &Danger| running.is_some_and(|now| now.dangers.contains(danger));
+    if let Some(danger) = policy::dangers(policy).find(|danger| !accepted(danger)) {
         return Err(Refusal::Danger(danger, remedy));
     }
     let Some(running) = running else { return Ok(()) };
@@ -250,7 +251,7 @@ mod tests {
     }
 
     fn running(at: Revision, size: u64) -> Running {
-        Running { revision: at, digest: None, size, danger: None }
+        Running { revision: at, digest: None, size, dangers: HashSet::new() }
     }
 
     const TERMS: Terms = Terms { ordered: true, forced: false, settled: false, checked: false };
@@ -352,9 +353,12 @@ mod tests {
         assert_eq!(judge(&all(revision(1, 11), 0), None), Err("danger"));
         assert_eq!(judge(&all(revision(1, 11), 11), Some(&now)), Ok(()));
         // It runs already: an unrelated change is not refused for it.
-        now.danger = Some(Danger::BlocksAllV4);
+        now.dangers = [Danger::BlocksAllV4].into();
         assert_eq!(judge(&all(revision(1, 12), 11), Some(&now)), Ok(()));
         now.revision = revision(1, 11);
         assert_eq!(judge(&all(revision(1, 12), 11), Some(&now)), Ok(()));
+        // It does not hide another one.
+        let more = bundle(revision(1, 12), 11, &["0.0.0.0/0", "::/0"]);
+        assert_eq!(judge(&more, Some(&now)), Err("danger"));
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use policy::limits::RULES;
-use policy::{AddressEntry, Invalid, Key, Rule, RuleText, Settings, danger, list};
+use policy::{AddressEntry, Invalid, Key, Rule, RuleText, Settings, dangers, list};
 use serde_json::{Value, json};
 use wire::v1::{BlockListWrite, RuleLine, RulePatch, RuleWrite, SettingsWrite};
 use wire::v2::ListChange;
@@ -88,8 +88,8 @@ pub(super) fn compute(
         return Ok(Computed { id, outcome: None });
     }
     // Who asked for the danger that is in force need not ask again for each change.
-    let new_danger = danger(&draft.policy.policy)
-        .filter(|danger| policy::danger(&base.meaning.policy) != Some(*danger));
+    let known: HashSet<_> = dangers(&base.meaning.policy).collect();
+    let new_danger = dangers(&draft.policy.policy).find(|danger| !known.contains(danger));
     if !force && let Some(danger) = new_danger {
         return Err(ServiceError::NeedsForce(danger));
     }

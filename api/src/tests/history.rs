@@ -100,6 +100,10 @@ async fn what_blocks_everybody_needs_force_and_other_changes_do_not() {
     // Another danger than the one in force needs it.
     let all_v6 = r#""set": {"bl": ["::/0"]}"#;
     api.try_write("set_dyn_bl", all_v6).await.refused(422, "needs_force");
+    let both = r#""set": {"bl": ["0.0.0.0/1", "128.0.0.0/1", "::/0"]}"#;
+    api.try_write("set_dyn_bl", both).await.refused(422, "needs_force");
+    let rule = r#""add": {"ip": "0.0.0.0/0"}"#;
+    api.try_write("set_dyn_erl", rule).await.refused(422, "needs_force");
     // Away from the danger no force is needed, and back to it is a new one.
     api.write("set_dyn_bl", r#""del": "128.0.0.0/1""#).await;
     assert_eq!(api.bundle().await.forced_at, 2);

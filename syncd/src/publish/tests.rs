@@ -127,7 +127,7 @@ fn a_bundle_that_was_accepted_but_not_yet_published_is_finished() {
     let running = start(&store).unwrap().running;
     assert_eq!(in_force(&store), Some(3));
     assert_eq!((running.digest, running.size), (Some(accepted.digest), 2));
-    assert!(running.danger.is_some());
+    assert!(!running.dangers.is_empty());
     // An older one is not.
     store.write(&bundle(1, &["1.1.1.1"])).unwrap();
     assert_eq!(start(&store).unwrap().running.revision.generation, 3);
