@@ -143,10 +143,15 @@ fn text(field: &str, expression: &str) -> Result<Expression<Vec<u8>>, Invalid> {
 }
 
 fn host(field: &str, operand: &str) -> Result<HostPattern, Invalid> {
-    // The specification writes base64; a plain pattern cannot be mistaken for it
-    // because its decoded form would have to be a host pattern too.
+    // The specification writes base64; a plain pattern is hardly ever mistaken for it,
+    // because its decoded form would have to be a host pattern too. "blog" is: it is
+    // base64 for "nZ ". But then the plain one is in lower case, as names are written,
+    // and the decoded one is not.
+    let is_word = |decoded: &String| {
+        operand == operand.to_ascii_lowercase() && decoded.trim() != decoded.to_ascii_lowercase()
+    };
     let decoded = STANDARD.decode(operand).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    let decoded = decoded.map(|plain| plain.parse::<HostPattern>());
+    let decoded = decoded.filter(|plain| !is_word(plain)).map(|plain| plain.parse::<HostPattern>());
     match (decoded, operand.parse::<HostPattern>()) {
         (Some(Ok(pattern)), _) | (_, Ok(pattern)) => Ok(pattern),
         (Some(Err(why)), _) | (None, Err(why)) => Err(why.in_field(field)),
@@ -422,4 +427,23 @@ fn any_header(request: &Request<'_>, mut hit: impl FnMut(&[u8], &[u8]) -> bool) 
         if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_base64_or_plain() {
+        for (operand, expected) in [
+            ("ZXhhbXBsZS5jb20=", "example.com"),
+            ("ZXhhbXBsZS5jb20K", "example.com"),
+            ("*.example.com", "*.example.com"),
+            ("bG9jYWxob3N0", "localhost"),
+            ("localhost", "localhost"),
+            ("blog", "blog"),
+        ] {
+            assert_eq!(host("domain", operand), expected.parse(), "{operand}");
+        }
+    }
 }
