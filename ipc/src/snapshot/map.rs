@@ -6,6 +6,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::mem::MaybeUninit;
 
 use super::SnapshotError;
 use super::view::View;
@@ -47,8 +48,10 @@ impl Memory {
 /// Memory that was verified, with the sections that were found in it, so that a
 /// request does not look for them again.
 pub struct Held {
-    // Before `memory`: fields are dropped in this order.
-    view: View<'static>,
+    /// Always initialised. References promise to be good for the whole of a call that
+    /// they are passed to; those in here end inside a call that drops a `Held`, so they
+    /// are passed as what promises nothing.
+    view: MaybeUninit<View<'static>>,
     memory: Memory,
 }
 
@@ -65,13 +68,14 @@ impl Held {
         // also holds the view and hands it out for a borrow of itself only.
         let bytes: &'static [u8] =
             unsafe { std::slice::from_raw_parts(bytes.as_ptr(), bytes.len()) };
-        Ok(Self { view: verify(bytes)?, memory })
+        Ok(Self { view: MaybeUninit::new(verify(bytes)?), memory })
     }
 
     /// The sections.
     #[inline]
     pub fn view(&self) -> &View<'_> {
-        &self.view
+        // SAFETY: `new` has filled it, and nothing takes it away.
+        unsafe { self.view.assume_init_ref() }
     }
 
     /// Length of the file in bytes.
@@ -83,6 +87,6 @@ impl Held {
 impl fmt::Debug for Held {
     /// The header; a million addresses help nobody.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.view.header.fmt(f)
+        self.view().header.fmt(f)
     }
 }
