@@ -9,7 +9,7 @@ use policy::limits::RULES;
 use policy::{AddressEntry, Invalid, Key, Rule, RuleText, Settings, dangers, list};
 use serde_json::{Value, json};
 use wire::v1::{BlockListWrite, RuleLine, RulePatch, RuleWrite, SettingsWrite};
-use wire::v2::ListChange;
+use wire::v2::{BUNDLE_BYTES, ListChange};
 
 use super::state::{Current, Meaning, Setting, State};
 use super::step::Step;
@@ -21,6 +21,10 @@ const LOGGED_ENTRIES_MAX: usize = 1_000;
 
 /// Characters of a setting's value that one row of the action log spells out.
 const LOGGED_CHARS_MAX: usize = 20_000;
+
+/// Bytes of JSON that the elements of a policy may take, so that nodes can take its
+/// bundle: some are left for what is around them, and for texts that JSON writes longer.
+const POLICY_BYTES: u64 = BUNDLE_BYTES as u64 - (1 << 20);
 
 /// The answer to a write.
 #[derive(Debug)]
@@ -104,6 +108,9 @@ pub(super) fn compute(
         || removes_most(base.state.acting_elements(), draft.state.acting_elements());
     let Draft { state, policy, changes, list, before, after } = draft;
     let step = Step::between(&base.state, base.tally(), &state, &changes, list);
+    if let Some(why) = too_large(base.tally().bytes(), step.tally.bytes()) {
+        return Err(ServiceError::Invalid(vec![why]));
+    }
     let outcome = Outcome { state, policy, changes, step, forced, before, after };
     Ok(Computed { id, outcome: Some(outcome) })
 }
@@ -111,6 +118,14 @@ pub(super) fn compute(
 /// Whether more than 90 % are gone.
 fn removes_most(before: usize, after: usize) -> bool {
     after.saturating_mul(10) < before
+}
+
+/// Why a policy would be more than a bundle can carry; nothing where it shrinks.
+fn too_large(before: u64, after: u64) -> Option<Invalid> {
+    (after > POLICY_BYTES && after > before).then(|| {
+        let reason = format!("the whole policy would have {after} bytes, more than {POLICY_BYTES}");
+        Invalid::new("policy", "", reason, "remove or merge what is not needed")
+    })
 }
 
 fn settings(draft: &mut Draft, write: &SettingsWrite) -> Result<(), ServiceError> {
@@ -403,6 +418,15 @@ mod tests {
             }
             assert_eq!(rows, expected, "{old} -> {new}");
         }
+    }
+
+    #[test]
+    fn a_policy_may_grow_as_far_as_nodes_can_take_it() {
+        assert_eq!(too_large(0, POLICY_BYTES), None);
+        assert!(too_large(0, POLICY_BYTES + 1).is_some());
+        // What is too large already may shrink.
+        assert_eq!(too_large(POLICY_BYTES + 9, POLICY_BYTES + 8), None);
+        assert_eq!(too_large(POLICY_BYTES + 9, POLICY_BYTES + 9), None);
     }
 
     #[test]
