@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use wire::v2::{Changes, DELTA_BYTES, Delta, Revision};
 
 use super::{Current, Known, Service, ServiceError};
-use crate::store::LoggedDelta;
+use crate::store::{DELTAS_MAX, LoggedDelta};
 
 /// Bytes of answers that are kept for further nodes.
 const KEPT_BYTES: usize = DELTA_BYTES;
@@ -43,6 +43,11 @@ impl Service {
         let Known { revision: from, digest } = known;
         let to = current.revision;
         if from.session != to.session || from.generation >= to.generation {
+            return Ok(None);
+        }
+        // Not asked of the store, which would read the whole log, nor remembered: anybody
+        // can name any number of generations that are long gone.
+        if to.generation - from.generation > u64::from(DELTAS_MAX) {
             return Ok(None);
         }
         // Held while the answer is made: others who need the same wait for it.
