@@ -175,36 +175,71 @@ impl Scratch {
     }
 }
 
-/// Literals that occurred in a request, and the rules they stand for.
+/// What a search over all literals has found in a request.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// Positions of rules.
+    /// Positions of rules that may hold.
     pub rules: Vec<u32>,
-    /// One bit a literal; grows to the number of literals once.
-    marks: Vec<u64>,
-    marked: Vec<usize>,
+    /// Places of the search structure that were passed already.
+    pub passed: Marks,
+    /// Literals that occur.
+    pub literals: Marks,
+    /// Header names that occur.
+    pub names: Marks,
+    /// Literals too short for the search that were looked for on their own.
+    pub asked: Marks,
+    /// Those of them that occur.
+    pub answered: Marks,
 }
 
 impl Found {
-    /// Remembers a literal; `true` the first time since [`Found::clear`].
-    pub fn mark(&mut self, literal: usize) -> bool {
-        let (word, bit) = (literal / 64, 1 << (literal % 64));
-        if word >= self.marks.len() {
-            self.marks.resize(word + 1, 0);
+    /// Forgets everything, in time that follows what was found.
+    pub fn clear(&mut self) {
+        self.rules.clear();
+        for marks in [
+            &mut self.passed,
+            &mut self.literals,
+            &mut self.names,
+            &mut self.asked,
+            &mut self.answered,
+        ] {
+            marks.clear();
         }
-        let new = self.marks[word] & bit == 0;
+    }
+}
+
+/// A set of small numbers that is emptied in time that follows its size. Grows to
+/// the largest number once.
+#[derive(Debug, Default)]
+pub struct Marks {
+    bits: Vec<u64>,
+    marked: Vec<usize>,
+}
+
+impl Marks {
+    /// Adds a number; `true` where it was not in the set.
+    pub fn mark(&mut self, number: usize) -> bool {
+        let (word, bit) = (number / 64, 1 << (number % 64));
+        if word >= self.bits.len() {
+            self.bits.resize(word + 1, 0);
+        }
+        let new = self.bits[word] & bit == 0;
         if new {
-            self.marks[word] |= bit;
-            self.marked.push(literal);
+            self.bits[word] |= bit;
+            self.marked.push(number);
         }
         new
     }
 
-    /// Forgets everything, in time that follows what was found.
-    pub fn clear(&mut self) {
-        self.rules.clear();
-        for literal in self.marked.drain(..) {
-            self.marks[literal / 64] = 0;
+    /// Whether a number is in the set. O(1).
+    #[inline]
+    pub fn has(&self, number: usize) -> bool {
+        self.bits.get(number / 64).is_some_and(|word| word >> (number % 64) & 1 != 0)
+    }
+
+    fn clear(&mut self) {
+        for number in self.marked.drain(..) {
+            self.bits[number / 64] = 0;
         }
     }
 }

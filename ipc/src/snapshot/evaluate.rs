@@ -1,13 +1,14 @@
 //! Asking a snapshot. No allocation, no lock, no system call; the cost follows
 //! the request's length and the rules that are selected for it.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 
 use policy::address::canonical;
 use policy::expression::{Join, step};
 use policy::request::HeaderClass;
-use policy::text::{FormField, Scratch, contains};
+use policy::text::{FormField, Found, Scratch, contains};
 use policy::verdict::Decision;
 use policy::{BanKind, HostLists, Request, Source, Verdict, Zone};
 
@@ -71,10 +72,10 @@ impl Snapshot {
         let Request { method, host, url, .. } = *request;
         let body = request.body.filter(|_| self.reads_body(method, host, url, scratch));
         let request = &Request { body, ..*request };
-        let asked = Asked { request, view };
-        view.each_candidate(request, scratch, |position, scratch| {
+        let asked = Asked { request, view, lines: Cell::new(None) };
+        view.each_candidate(request, scratch, |position, scratch, found| {
             let Some(rule) = view.rules.get(position as usize) else { return };
-            if asked.rule_holds(rule, scratch) {
+            if asked.rule_holds(rule, scratch, found) {
                 let zone = Zone::from_number(rule.zone).unwrap_or_default();
                 let observed = rule.flags & rule_flag::OBSERVE != 0;
                 let api = rule.flags & rule_flag::API != 0;
@@ -102,25 +103,41 @@ impl View<'_> {
     }
 }
 
+/// Which header lines a request has.
+#[derive(Clone, Copy, Default)]
+struct Lines {
+    cookie: bool,
+    /// A `Cookie` that is not empty.
+    any_cookie: bool,
+    user_agent: bool,
+    referer: bool,
+    other: bool,
+}
+
 /// A request that is asked of rules.
 struct Asked<'a> {
     request: &'a Request<'a>,
     view: &'a View<'a>,
+    /// Found out once, by the first rule that wants to know.
+    lines: Cell<Option<Lines>>,
 }
 
 impl Asked<'_> {
-    fn rule_holds(&self, rule: &RuleRecord, scratch: &mut Scratch) -> bool {
+    fn rule_holds(&self, rule: &RuleRecord, scratch: &mut Scratch, found: &mut Found) -> bool {
         let own = run(self.view.conditions, rule.condition, rule.conditions.into());
-        !own.is_empty() && own.iter().all(|condition| self.condition_holds(condition, scratch))
+        !own.is_empty() && own.iter().all(|c| self.condition_holds(c, scratch, found))
     }
 
-    fn condition_holds(&self, condition: &ConditionRecord, scratch: &mut Scratch) -> bool {
-        let request = self.request;
-        let view = self.view;
-        let name = view.piece(condition.name, condition.name_length.into());
-        let named = |header: &[u8]| header.eq_ignore_ascii_case(name);
-        let class = |wanted| move |header: &[u8]| HeaderClass::of(header) == wanted;
+    fn condition_holds(
+        &self,
+        condition: &ConditionRecord,
+        scratch: &mut Scratch,
+        found: &mut Found,
+    ) -> bool {
+        let (request, view) = (self.request, self.view);
         let terms = run(view.terms, condition.term, condition.terms);
+        let is_named = |found: &Found| found.names.has(condition.slot as usize);
+        let class = |wanted| move |header: &[u8]| HeaderClass::of(header) == wanted;
         match Field::from_number(condition.field) {
             Some(Field::Ip) => request.address.is_some_and(|address| {
                 let (key, family) = match canonical(address) {
@@ -143,27 +160,51 @@ impl Asked<'_> {
                 fold(terms, |term| term.value == code)
             }),
             Some(Field::Url) => fold(terms, |term| {
-                let text = self.text(term);
                 if term.flags & term_flag::NOT != 0 {
-                    contains(scratch.path_as_served(request.url), text)
+                    // Only the path as served counts, which is one of the forms that were searched.
+                    self.may_occur(term, found)
+                        && contains(scratch.path_as_served(request.url), self.text(term))
                 } else {
-                    scratch.any_path_form(request.url, |form| contains(form, text))
+                    self.occurs(term, found, |text| {
+                        scratch.any_path_form(request.url, |form| contains(form, text))
+                    })
                 }
             }),
-            Some(Field::Args) => self.in_field(terms, FormField::Args, request.args, scratch),
-            Some(Field::Body) => self.in_field(terms, FormField::Body, request.body, scratch),
-            Some(Field::NoCookie) => !any_header(request, |header, value| {
-                HeaderClass::of(header) == HeaderClass::Cookie && !value.is_empty()
-            }),
-            Some(Field::Cookie) => self.in_headers(terms, class(HeaderClass::Cookie), scratch),
-            Some(Field::UserAgent) => {
-                self.in_headers(terms, class(HeaderClass::UserAgent), scratch)
+            Some(Field::Args) => {
+                self.in_field(terms, FormField::Args, request.args, scratch, found)
             }
-            Some(Field::Referer) => self.in_headers(terms, class(HeaderClass::Referer), scratch),
-            Some(Field::HeaderAny) => self.in_headers(terms, class(HeaderClass::Other), scratch),
-            Some(Field::HeaderNamed) => self.in_headers(terms, named, scratch),
-            Some(Field::HeaderPresent) => any_header(request, |header, _| named(header)),
-            Some(Field::HeaderAbsent) => !any_header(request, |header, _| named(header)),
+            Some(Field::Body) => {
+                self.in_field(terms, FormField::Body, request.body, scratch, found)
+            }
+            Some(Field::NoCookie) => !self.lines().any_cookie,
+            Some(Field::Cookie) => {
+                self.lines().cookie
+                    && self.in_headers(terms, class(HeaderClass::Cookie), scratch, found)
+            }
+            Some(Field::UserAgent) => {
+                self.lines().user_agent
+                    && self.in_headers(terms, class(HeaderClass::UserAgent), scratch, found)
+            }
+            Some(Field::Referer) => {
+                self.lines().referer
+                    && self.in_headers(terms, class(HeaderClass::Referer), scratch, found)
+            }
+            Some(Field::HeaderAny) => {
+                self.lines().other
+                    && self.in_headers(terms, class(HeaderClass::Other), scratch, found)
+            }
+            Some(Field::HeaderNamed) => {
+                let name = view.piece(condition.name, condition.name_length.into());
+                is_named(found)
+                    && fold(terms, |term| {
+                        self.may_occur(term, found)
+                            && in_any_header(request, self.text(term), scratch, |header| {
+                                header.eq_ignore_ascii_case(name)
+                            })
+                    })
+            }
+            Some(Field::HeaderPresent) => is_named(found),
+            Some(Field::HeaderAbsent) => !is_named(found),
             None => false,
         }
     }
@@ -172,35 +213,94 @@ impl Asked<'_> {
         self.view.piece(term.value, term.length)
     }
 
+    /// Whether a text may occur at all: `false` is certain.
+    fn may_occur(&self, term: &TermRecord, found: &Found) -> bool {
+        term.literal == NONE
+            || term.flags & term_flag::SHORT != 0
+            || found.literals.has(term.literal as usize)
+    }
+
+    /// Whether a text occurs in its field. What the search has seen is the answer;
+    /// a text too short for it is looked for, once for each request.
+    fn occurs(
+        &self,
+        term: &TermRecord,
+        found: &mut Found,
+        look: impl FnOnce(&[u8]) -> bool,
+    ) -> bool {
+        let number = term.literal as usize;
+        if term.literal == NONE {
+            return look(self.text(term));
+        }
+        if term.flags & term_flag::SHORT == 0 {
+            return found.literals.has(number);
+        }
+        if found.asked.mark(number) && look(self.text(term)) {
+            found.answered.mark(number);
+        }
+        found.answered.has(number)
+    }
+
+    fn lines(&self) -> Lines {
+        if let Some(lines) = self.lines.get() {
+            return lines;
+        }
+        let mut lines = Lines::default();
+        self.request.headers.visit(&mut |name, value| {
+            match HeaderClass::of(name) {
+                HeaderClass::Cookie => {
+                    lines.cookie = true;
+                    lines.any_cookie |= !value.is_empty();
+                }
+                HeaderClass::UserAgent => lines.user_agent = true,
+                HeaderClass::Referer => lines.referer = true,
+                HeaderClass::Other => lines.other = true,
+            }
+            ControlFlow::Continue(())
+        });
+        self.lines.set(Some(lines));
+        lines
+    }
+
     fn in_field(
         &self,
         terms: &[TermRecord],
         field: FormField,
         text: Option<&[u8]>,
         scratch: &mut Scratch,
+        found: &mut Found,
     ) -> bool {
         text.is_some_and(|raw| {
             fold(terms, |term| {
-                let text = self.text(term);
-                scratch.any_form(field, raw, |form| contains(form, text))
+                self.occurs(term, found, |text| {
+                    scratch.any_form(field, raw, |form| contains(form, text))
+                })
             })
         })
     }
 
-    /// A term holds if any of the picked headers has it; without such a header nothing holds.
+    /// A term holds if any of the picked headers has it.
     fn in_headers(
         &self,
         terms: &[TermRecord],
         wanted: impl Fn(&[u8]) -> bool,
         scratch: &mut Scratch,
+        found: &mut Found,
     ) -> bool {
-        any_header(self.request, |header, _| wanted(header))
-            && fold(terms, |term| {
-                let text = self.text(term);
-                let pick = |header: &[u8]| wanted(header).then_some(());
-                scratch.any_header_form(self.request.headers, pick, |(), form| contains(form, text))
-            })
+        fold(terms, |term| {
+            self.occurs(term, found, |text| in_any_header(self.request, text, scratch, &wanted))
+        })
     }
+}
+
+fn in_any_header(
+    request: &Request<'_>,
+    text: &[u8],
+    scratch: &mut Scratch,
+    wanted: impl Fn(&[u8]) -> bool,
+) -> bool {
+    let pick = |header: &[u8]| wanted(header).then_some(());
+    scratch.any_header_form(request.headers, pick, |(), form| contains(form, text))
 }
 
 fn fold(terms: &[TermRecord], mut hit: impl FnMut(&TermRecord) -> bool) -> bool {
@@ -208,13 +308,4 @@ fn fold(terms: &[TermRecord], mut hit: impl FnMut(&TermRecord) -> bool) -> bool 
         let join = if term.flags & term_flag::OR != 0 { Join::Or } else { Join::And };
         step(left, join, term.flags & term_flag::NOT != 0, || hit(term))
     })
-}
-
-fn any_header(request: &Request<'_>, mut hit: impl FnMut(&[u8], &[u8]) -> bool) -> bool {
-    let mut found = false;
-    request.headers.visit(&mut |name, value| {
-        found = hit(name, value);
-        if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    found
 }

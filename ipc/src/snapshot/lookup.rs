@@ -115,22 +115,23 @@ impl<'a> View<'a> {
 
     #[inline]
     fn domain(&self, hash: u64, domain: &[u8]) -> Option<&'a HostSlot> {
-        probe(self.hosts, hash, |slot| {
+        let found = probe(self.hosts, hash, |slot| {
             let same = slot.hash == (hash >> 32) as u32
                 && self.piece(slot.offset, slot.length.into()) == domain;
             if slot.length == 0 { Probe::Absent } else { Probe::found(same) }
-        })
+        });
+        found.map(|(_, slot)| slot)
     }
 
     /// The patterns whose hosts have no bodies read at a path as served.
     pub fn body_patterns(&self, path: &[u8]) -> &'a [u32] {
         let slot = self.named(self.body_paths, name_hash(path), |name| name == path);
-        slot.map_or(&[], |slot| self.postings(slot.item, slot.items))
+        slot.map_or(&[], |(_, slot)| self.postings(slot.item, slot.items))
     }
 
-    /// Where the rules stand that a header selects by its name.
+    /// The slot of a header's name that some rule asks for, and its position.
     #[inline]
-    pub fn header_name(&self, name: &[u8]) -> Option<&'a NameSlot> {
+    pub fn header_name(&self, name: &[u8]) -> Option<(usize, &'a NameSlot)> {
         let class = usize::from(header_class(name));
         if self.header.header_classes[class / 64] >> (class % 64) & 1 == 0 {
             return None;
@@ -145,7 +146,7 @@ impl<'a> View<'a> {
         table: &'a [NameSlot],
         hash: u64,
         is_it: impl Fn(&[u8]) -> bool,
-    ) -> Option<&'a NameSlot> {
+    ) -> Option<(usize, &'a NameSlot)> {
         if table.is_empty() {
             return None;
         }
@@ -186,13 +187,13 @@ impl Probe {
 
 /// Open addressing with linear probing; the table has an empty slot (verified), so this ends.
 #[inline]
-fn probe<T>(table: &[T], hash: u64, look: impl Fn(&T) -> Probe) -> Option<&T> {
+fn probe<T>(table: &[T], hash: u64, look: impl Fn(&T) -> Probe) -> Option<(usize, &T)> {
     let mask = table.len() - 1;
     let mut at = hash as usize & mask;
     loop {
         let slot = table.get(at)?;
         match look(slot) {
-            Probe::Here => return Some(slot),
+            Probe::Here => return Some((at, slot)),
             Probe::Absent => return None,
             Probe::Further => at = (at + 1) & mask,
         }

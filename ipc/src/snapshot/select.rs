@@ -17,14 +17,15 @@ pub fn grams(text: &[u8], stride: usize) -> impl Iterator<Item = u32> {
 }
 
 impl View<'_> {
-    /// Calls `visit` with the position of each rule that may hold, ascending, each once.
+    /// Calls `visit` with the position of each rule that may hold, ascending, each
+    /// once, and with what the search has found.
     ///
     /// `scratch.found` has the rules that address and host select already.
     pub fn each_candidate(
         &self,
         request: &Request<'_>,
         scratch: &mut Scratch,
-        mut visit: impl FnMut(u32, &mut Scratch),
+        mut visit: impl FnMut(u32, &mut Scratch, &mut Found),
     ) {
         let mut found = std::mem::take(&mut scratch.found);
         if !self.countries.is_empty()
@@ -35,19 +36,21 @@ impl View<'_> {
         if !self.grams.is_empty() || !self.header_names.is_empty() {
             self.search(request, scratch, &mut found);
         }
-        if found.rules.len() > 1 {
-            found.rules.sort_unstable();
-            found.rules.dedup();
+        let mut rules = std::mem::take(&mut found.rules);
+        if rules.len() > 1 {
+            rules.sort_unstable();
+            rules.dedup();
         }
         // Both lists ascend and share no rule: a rule is either always tried or selected.
-        let mut selected = found.rules.iter().copied().peekable();
+        let mut selected = rules.iter().copied().peekable();
         for always in self.always {
             while let Some(rule) = selected.next_if(|rule| rule < always) {
-                visit(rule, scratch);
+                visit(rule, scratch, &mut found);
             }
-            visit(*always, scratch);
+            visit(*always, scratch, &mut found);
         }
-        selected.for_each(|rule| visit(rule, scratch));
+        selected.for_each(|rule| visit(rule, scratch, &mut found));
+        found.rules = rules;
         found.clear();
         scratch.found = found;
     }
@@ -87,12 +90,10 @@ impl View<'_> {
             return;
         }
         if !self.header_names.is_empty() {
-            // Marks of names stand behind those of literals.
-            let first = self.gram_entries.len();
             request.headers.visit(&mut |name, _| {
                 // A name selects its rules once, however often the header is sent.
-                if let Some(slot) = self.header_name(name)
-                    && found.mark(first + slot.item as usize)
+                if let Some((at, slot)) = self.header_name(name)
+                    && found.names.mark(at)
                 {
                     found.rules.extend_from_slice(self.postings(slot.item, slot.items));
                 }
@@ -177,9 +178,10 @@ impl<'a> Search<'a> {
             if text.starts_with(literal(entry)) {
                 // A literal selects its rules once, however often it is repeated:
                 // the work of a request must not grow with occurrences times rules.
-                if !found.mark(first + candidate.unwrap_or(0)) {
+                if !found.passed.mark(first + candidate.unwrap_or(0)) {
                     return;
                 }
+                found.literals.mark(entry.number as usize);
                 found.rules.extend_from_slice(self.view.postings(entry.posting, entry.postings));
             }
             candidate = (entry.parent != NONE).then_some(entry.parent as usize);

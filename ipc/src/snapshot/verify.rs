@@ -246,7 +246,13 @@ impl View<'_> {
                         Field::Ip => (term.value as usize) < self.ranges.len(),
                         Field::Domain => self.is_pattern(term.value),
                         Field::Country => term.value <= u32::from(u16::MAX),
-                        _ => inside(term.value, term.length, self.blob),
+                        _ => {
+                            // What the search has seen is remembered by number, so a number
+                            // beyond all literals would take memory for nothing.
+                            let numbers = self.terms.len().max(self.gram_entries.len());
+                            inside(term.value, term.length, self.blob)
+                                && (term.literal == NONE || (term.literal as usize) < numbers)
+                        }
                     }
             };
             rule(own.iter().all(fits), SectionId::Terms)?;
@@ -296,6 +302,7 @@ impl View<'_> {
             entries.iter().all(|entry| {
                 inside(entry.literal, entry.length.into(), self.blob)
                     && inside(entry.posting, entry.postings, self.postings)
+                    && (entry.number as usize) < entries.len()
             }),
             SectionId::GramEntries,
         )?;

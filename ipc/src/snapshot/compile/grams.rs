@@ -26,8 +26,16 @@ const BITS_MIN: usize = 1 << 12;
 /// Literals on their way into the table, with the rules they select.
 #[derive(Default)]
 pub struct Grams {
-    /// By field and literal. Rules come in ascending order.
-    literals: BTreeMap<(Field, Vec<u8>), Vec<u32>>,
+    /// By field and literal.
+    literals: BTreeMap<(Field, Vec<u8>), Literal>,
+}
+
+#[derive(Default)]
+struct Literal {
+    /// Its number, in the order met.
+    number: u32,
+    /// The rules it selects, in ascending order.
+    rules: Vec<u32>,
 }
 
 /// The sections that selection needs.
@@ -44,9 +52,16 @@ pub struct Table {
 }
 
 impl Grams {
-    /// Files `rule` under a literal of a field.
-    pub fn add(&mut self, field: Field, literal: &[u8], rule: u32) {
-        let rules = self.literals.entry((field, literal.to_vec())).or_default();
+    /// The number of a literal of a field, which is looked for from now on.
+    pub fn number(&mut self, field: Field, literal: &[u8]) -> Result<u32, CompileError> {
+        let next = position(self.literals.len())?;
+        let new = || Literal { number: next, rules: Vec::new() };
+        Ok(self.literals.entry((field, literal.to_vec())).or_insert_with(new).number)
+    }
+
+    /// Files `rule` under a literal that has a number.
+    pub fn select(&mut self, field: Field, literal: &[u8], rule: u32) {
+        let Literal { rules, .. } = self.literals.entry((field, literal.to_vec())).or_default();
         // One rule may name a literal twice.
         if rules.last() != Some(&rule) {
             rules.push(rule);
@@ -83,7 +98,7 @@ impl Grams {
         }
         let strides = self.strides();
         let mut filed: Vec<Filed<'_>> = Vec::with_capacity(self.literals.len());
-        for ((field, literal), rules) in &self.literals {
+        for ((field, literal), Literal { number, rules }) in &self.literals {
             let all: Vec<u32> = grams(literal, 1).collect();
             let neighbours = usize::from(strides[*field as usize]);
             let worst = |run: &[u32]| run.iter().map(|gram| popularity.get(gram).copied()).max();
@@ -96,6 +111,7 @@ impl Grams {
                 parent: NONE,
                 posting: position(postings.len())?,
                 postings: position(rules.len())?,
+                number: *number,
             };
             postings.extend_from_slice(rules);
             filed.extend((start..).zip(run).map(|(at, gram)| Filed {

@@ -16,6 +16,8 @@ mod hosts;
 mod rules;
 mod triggers;
 
+use std::collections::HashMap;
+
 use policy::limits::BANS;
 use policy::{Ban, Policy};
 use zerocopy::FromZeros as _;
@@ -107,6 +109,8 @@ struct Writer {
     ranges: Vec<RangeRecord>,
     always: Vec<u32>,
     grams: grams::Grams,
+    /// Literals too short for the search, by field: their numbers.
+    shorts: HashMap<(Field, Vec<u8>), u32>,
     header_names: Vec<NameSlot>,
     header_classes: [u64; 4],
     countries: Vec<CountryRecord>,

@@ -1,8 +1,8 @@
 //! Extended rules -> records, and what selects them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use policy::expression::{Expression, Join};
+use policy::expression::{Expression, Join, Term};
 use policy::rule::HeaderCondition;
 use policy::{AddressRange, Rule};
 
@@ -12,6 +12,9 @@ use super::file::position;
 use super::triggers::{Trigger, triggers};
 use crate::snapshot::error::CompileError;
 use crate::snapshot::format::*;
+
+/// A term that is not about text.
+const TERM: TermRecord = TermRecord { value: 0, length: 0, flags: 0, literal: NONE };
 
 impl Writer {
     /// Writes all rules and files each under its trigger; returns the addresses
@@ -31,7 +34,15 @@ impl Writer {
             }
             second_choice_for_broad_ones(&mut triggers);
         };
-        let mut names: BTreeMap<&[u8], Vec<u32>> = BTreeMap::new();
+        // Every name that a condition asks for, whether or not it selects the rule.
+        let conditions = rules.iter().flat_map(|rule| &rule.other_headers);
+        let asked = conditions.filter_map(|condition| match condition {
+            HeaderCondition::Absent(name)
+            | HeaderCondition::Present(name)
+            | HeaderCondition::Named(name, _) => Some((name.as_slice(), Vec::new())),
+            HeaderCondition::Any(_) => None,
+        });
+        let mut names: BTreeMap<&[u8], Vec<u32>> = asked.collect();
         let mut countries: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         for (own, rule) in triggers.iter().zip(0..) {
             match own.first() {
@@ -39,7 +50,7 @@ impl Writer {
                 // In the map of addresses.
                 Some(Trigger::Ranges(_)) => {}
                 Some(Trigger::Texts(field, texts)) => {
-                    texts.iter().for_each(|text| self.grams.add(*field, text, rule));
+                    texts.iter().for_each(|text| self.grams.select(*field, text, rule));
                 }
                 Some(Trigger::Hosts(patterns)) => {
                     patterns.iter().for_each(|pattern| self.hosts.rule(pattern, rule));
@@ -58,6 +69,7 @@ impl Writer {
             self.header_classes[class / 64] |= 1 << (class % 64);
         }
         self.header_names = self.names(&names)?;
+        self.point_to_names();
         for (code, rules) in countries {
             let record =
                 CountryRecord { code, item: self.post(&rules)?, items: position(rules.len())? };
@@ -68,32 +80,34 @@ impl Writer {
 
     fn rule(&mut self, rule: &Rule) -> Result<(), CompileError> {
         let first = self.conditions.len();
-        self.expression(Field::Ip, &rule.ip, Self::range)?;
-        self.expression(Field::Domain, &rule.domain, |w, host| Ok((w.pattern(host)?, 0)))?;
-        self.expression(Field::Country, &rule.country, |_, code| {
-            Ok((u32::from(u16::from_le_bytes(*code)), 0))
+        self.expression(Field::Ip, &rule.ip, |w, term| w.range(&term.value))?;
+        self.expression(Field::Domain, &rule.domain, |w, term| {
+            Ok(TermRecord { value: w.pattern(&term.value)?, ..TERM })
         })?;
-        self.expression(Field::Url, &rule.url, Self::text)?;
-        self.expression(Field::Args, &rule.args, Self::text)?;
+        self.expression(Field::Country, &rule.country, |_, term| {
+            Ok(TermRecord { value: u16::from_le_bytes(term.value).into(), ..TERM })
+        })?;
+        self.text(Field::Url, &rule.url)?;
+        self.text(Field::Args, &rule.args)?;
         if rule.no_cookie {
             self.condition(Field::NoCookie, &[], 0)?;
         }
-        self.expression(Field::Cookie, &rule.cookie, Self::text)?;
-        self.expression(Field::UserAgent, &rule.ua, Self::text)?;
-        self.expression(Field::Referer, &rule.referer, Self::text)?;
+        self.text(Field::Cookie, &rule.cookie)?;
+        self.text(Field::UserAgent, &rule.ua)?;
+        self.text(Field::Referer, &rule.referer)?;
         for header in &rule.other_headers {
             match header {
                 HeaderCondition::Absent(name) => self.condition(Field::HeaderAbsent, name, 0)?,
                 HeaderCondition::Present(name) => self.condition(Field::HeaderPresent, name, 0)?,
                 HeaderCondition::Named(name, e) => {
-                    self.named_expression(Field::HeaderNamed, name, e, Self::text)?;
+                    self.named_text(Field::HeaderNamed, name, e)?;
                 }
                 HeaderCondition::Any(e) => {
-                    self.named_expression(Field::HeaderAny, &[], e, Self::text)?;
+                    self.named_text(Field::HeaderAny, &[], e)?;
                 }
             }
         }
-        self.expression(Field::Body, &rule.body, Self::text)?;
+        self.text(Field::Body, &rule.body)?;
         let flag = |set: bool, bit: u8| if set { bit } else { 0 };
         self.rules.push(RuleRecord {
             id: rule.id,
@@ -112,6 +126,7 @@ impl Writer {
             term: position(self.terms.len() - terms)?,
             terms: position(terms)?,
             name: self.store(name)?,
+            slot: NONE,
             name_length: name.len() as u16,
             field: field as u8,
             reserved: 0,
@@ -124,10 +139,10 @@ impl Writer {
         &mut self,
         field: Field,
         expression: &Option<Expression<T>>,
-        value: impl FnMut(&mut Self, &T) -> Result<(u32, u32), CompileError>,
+        record: impl FnMut(&mut Self, &Term<T>) -> Result<TermRecord, CompileError>,
     ) -> Result<(), CompileError> {
         match expression {
-            Some(expression) => self.named_expression(field, &[], expression, value),
+            Some(expression) => self.named_expression(field, &[], expression, record),
             None => Ok(()),
         }
     }
@@ -137,29 +152,75 @@ impl Writer {
         field: Field,
         name: &[u8],
         expression: &Expression<T>,
-        mut value: impl FnMut(&mut Self, &T) -> Result<(u32, u32), CompileError>,
+        mut record: impl FnMut(&mut Self, &Term<T>) -> Result<TermRecord, CompileError>,
     ) -> Result<(), CompileError> {
         for term in expression.terms() {
-            let (value, length) = value(self, &term.value)?;
+            let own = record(self, term)?;
             let or = if term.join == Join::Or { term_flag::OR } else { 0 };
             let not = if term.negated { term_flag::NOT } else { 0 };
-            self.terms.push(TermRecord { value, length, flags: or | not });
+            self.terms.push(TermRecord { flags: own.flags | or | not, ..own });
         }
         self.condition(field, name, expression.terms().len())
     }
 
-    #[expect(clippy::ptr_arg, reason = "has the shape that `expression` passes terms in")]
-    fn text(&mut self, text: &Vec<u8>) -> Result<(u32, u32), CompileError> {
-        Ok((self.store(text)?, position(text.len())?))
+    fn text(
+        &mut self,
+        field: Field,
+        expression: &Option<Expression<Vec<u8>>>,
+    ) -> Result<(), CompileError> {
+        match expression {
+            Some(expression) => self.named_text(field, &[], expression),
+            None => Ok(()),
+        }
     }
 
-    fn range(&mut self, range: &AddressRange) -> Result<(u32, u32), CompileError> {
+    fn named_text(
+        &mut self,
+        field: Field,
+        name: &[u8],
+        expression: &Expression<Vec<u8>>,
+    ) -> Result<(), CompileError> {
+        self.named_expression(field, name, expression, |writer, term| {
+            let text = term.value.as_slice();
+            // Headers without a zone are searched together.
+            let searched = if field == Field::HeaderNamed { Field::HeaderAny } else { field };
+            let (literal, flags) = if text.len() >= GRAM {
+                (writer.grams.number(searched, text)?, 0)
+            } else if field == searched && !(field == Field::Url && term.negated) {
+                let next = position(writer.shorts.len())?;
+                (*writer.shorts.entry((field, text.to_vec())).or_insert(next), term_flag::SHORT)
+            } else {
+                // Looks at a part of the field only, so what is known of all of it is no answer.
+                (NONE, 0)
+            };
+            let value = writer.store(text)?;
+            Ok(TermRecord { value, length: position(text.len())?, flags, literal })
+        })
+    }
+
+    /// Tells conditions on a header's name where the name stands in its table.
+    fn point_to_names(&mut self) {
+        let piece = |offset: u32, length: u16| {
+            let start = offset as usize;
+            &self.blob[start..start + usize::from(length)]
+        };
+        let mut slots: HashMap<&[u8], u32> = HashMap::new();
+        for (slot, number) in self.header_names.iter().zip(0..) {
+            slots.insert(piece(slot.offset, slot.length), number);
+        }
+        for condition in self.conditions.iter_mut().filter(|c| c.name_length != 0) {
+            let name = piece(condition.name, condition.name_length);
+            condition.slot = slots.get(name).copied().unwrap_or(NONE);
+        }
+    }
+
+    fn range(&mut self, range: &AddressRange) -> Result<TermRecord, CompileError> {
         let (first, last, family) = match *range {
             AddressRange::V4 { first, last } => (first.into(), last.into(), 4),
             AddressRange::V6 { first, last } => (first, last, 6),
         };
         self.ranges.push(RangeRecord { first, last, family, reserved: 0 });
-        Ok((position(self.ranges.len() - 1)?, 0))
+        Ok(TermRecord { value: position(self.ranges.len() - 1)?, ..TERM })
     }
 }
 

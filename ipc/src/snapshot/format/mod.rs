@@ -211,12 +211,12 @@ const _: () = {
     assert!(size_of::<LimitRecord>() == 16);
     assert!(size_of::<NameSlot>() == 20);
     assert!(size_of::<RuleRecord>() == 16);
-    assert!(size_of::<ConditionRecord>() == 16);
-    assert!(size_of::<TermRecord>() == 12);
+    assert!(size_of::<ConditionRecord>() == 20);
+    assert!(size_of::<TermRecord>() == 16);
     assert!(size_of::<RangeRecord>() == 48);
     assert!(size_of::<GramSlot>() == 12);
     assert!(size_of::<GramGroup>() == 12);
-    assert!(size_of::<GramEntry>() == 20);
+    assert!(size_of::<GramEntry>() == 24);
     assert!(size_of::<CountryRecord>() == 12);
     assert!(size_of::<BanRecord>() == 24);
 };

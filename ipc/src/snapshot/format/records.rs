@@ -242,6 +242,8 @@ pub struct ConditionRecord {
     pub terms: u32,
     /// Where the header's name (lower case) stands in the blob.
     pub name: u32,
+    /// Its slot in [`super::SectionId::HeaderNames`]; [`NONE`] for conditions without a name.
+    pub slot: u32,
     /// Its length in bytes.
     pub name_length: u16,
     /// [`Field`]
@@ -307,6 +309,8 @@ pub struct GramEntry {
     pub posting: u32,
     /// Number of rules it selects.
     pub postings: u32,
+    /// Its number among the literals of all terms, see [`TermRecord::literal`].
+    pub number: u32,
 }
 
 /// What a condition looks at, in the order conditions are tried: cheapest first.
@@ -377,6 +381,10 @@ pub struct TermRecord {
     pub length: u32,
     /// Bits of [`term_flag`].
     pub flags: u32,
+    /// Text: the literal's number, the same for the same text in the same field.
+    /// Literals of at least [`GRAM`] bytes and shorter ones are numbered apart.
+    /// [`NONE`] where the text is to be looked for each time, and for other terms.
+    pub literal: u32,
 }
 
 /// Flags of a term.
@@ -385,8 +393,10 @@ pub mod term_flag {
     pub const OR: u32 = 1;
     /// Negated.
     pub const NOT: u32 = 2;
+    /// Text that is too short for the search over all literals.
+    pub const SHORT: u32 = 4;
     /// Every defined bit.
-    pub const ALL: u32 = 3;
+    pub const ALL: u32 = 7;
 }
 
 /// A range of addresses of a rule.
