@@ -355,8 +355,25 @@ impl Rule {
                     }
                 })
             })
-            && opt(&self.args, |e| in_field(e, FormField::Args, request.args, scratch))
-            && opt(&self.body, |e| in_field(e, FormField::Body, request.body, scratch))
+            && opt(&self.args, |e| {
+                request.args.is_some_and(|raw| {
+                    e.evaluate_terms(|term| {
+                        let hit = |form: &[u8]| contains(form, &term.value);
+                        if term.negated {
+                            scratch.any_served_args_form(raw, hit)
+                        } else {
+                            scratch.any_form(FormField::Args, raw, hit)
+                        }
+                    })
+                })
+            })
+            && opt(&self.body, |e| {
+                request.body.is_some_and(|raw| {
+                    e.evaluate(|needle| {
+                        scratch.any_form(FormField::Body, raw, |form| contains(form, needle))
+                    })
+                })
+            })
             && opt(&self.cookie, |e| {
                 in_headers(e, request, scratch, |n| class(n, HeaderClass::Cookie))
             })
@@ -393,17 +410,6 @@ fn class(name: &[u8], wanted: HeaderClass) -> bool {
 
 fn has_cookie(request: &Request<'_>) -> bool {
     any_header(request, |name, value| class(name, HeaderClass::Cookie) && !value.is_empty())
-}
-
-fn in_field(
-    e: &Expression<Vec<u8>>,
-    field: FormField,
-    text: Option<&[u8]>,
-    scratch: &mut Scratch,
-) -> bool {
-    text.is_some_and(|raw| {
-        e.evaluate(|needle| scratch.any_form(field, raw, |form| contains(form, needle)))
-    })
 }
 
 /// An expression over all headers `wanted` picks: a term holds if any of them has it.

@@ -12,8 +12,9 @@
 //! Decoding is percent-decoding, once: `%2561` is `%61`, as the server behind
 //! nginx sees it. A path ends at a raw `#`, as nginx's does.
 //!
-//! A *negated* term of `url` is compared with the path as served only: "anything
-//! outside /api" must not be escaped by a `/api/../` that the server removes.
+//! A *negated* term of `url` is compared with the path as served only, and one of
+//! `args` with the query up to a raw `#`: "anything outside /api" must not be
+//! escaped by a `/api/../` that the server removes, nor "without a token" by `#token`.
 
 use std::ops::{ControlFlow, Range};
 
@@ -43,6 +44,7 @@ pub enum FormField {
 pub struct Scratch {
     path: Path,
     args: Decoded,
+    served_args: Decoded,
     body: Decoded,
     headers: HeaderValues,
     /// What a search over all literals has found so far.
@@ -120,6 +122,7 @@ impl Scratch {
         self.path.decoded.known = false;
         self.path.resolved.known = false;
         self.args.known = false;
+        self.served_args.known = false;
         self.body.known = false;
         self.headers.bytes.clear();
         self.headers.decoded.clear();
@@ -152,6 +155,15 @@ impl Scratch {
             FormField::Body => &mut self.body,
         };
         hit(raw) || decoded.of(raw, Coding::Form).is_some_and(hit)
+    }
+
+    /// Whether `hit` holds for any form of the query as served, which ends at a raw `#`.
+    pub fn any_served_args_form(&mut self, raw: &[u8], mut hit: impl FnMut(&[u8]) -> bool) -> bool {
+        let served = cut(raw);
+        if served.len() == raw.len() {
+            return self.any_form(FormField::Args, raw, hit);
+        }
+        hit(served) || self.served_args.of(served, Coding::Form).is_some_and(hit)
     }
 
     /// Whether `hit` holds for any form of the value of any header that `pick`
@@ -249,7 +261,7 @@ pub fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     memchr::memmem::find(haystack, needle).is_some()
 }
 
-/// The path nginx serves ends at a raw `#`; an encoded one is part of it.
+/// Path and query as nginx serves them end at a raw `#`; an encoded one is part of them.
 fn cut(raw: &[u8]) -> &[u8] {
     memchr::memchr(b'#', raw).map_or(raw, |at| &raw[..at])
 }

@@ -170,12 +170,28 @@ impl Asked<'_> {
                     })
                 }
             }),
-            Some(Field::Args) => {
-                self.in_field(terms, FormField::Args, request.args, scratch, found)
-            }
-            Some(Field::Body) => {
-                self.in_field(terms, FormField::Body, request.body, scratch, found)
-            }
+            Some(Field::Args) => request.args.is_some_and(|raw| {
+                let served = !raw.contains(&b'#');
+                fold(terms, |term| {
+                    if served || term.flags & term_flag::NOT == 0 {
+                        self.occurs(term, found, |text| {
+                            scratch.any_form(FormField::Args, raw, |form| contains(form, text))
+                        })
+                    } else {
+                        // Only what comes before the # counts.
+                        let text = self.text(term);
+                        self.may_occur(term, found)
+                            && scratch.any_served_args_form(raw, |form| contains(form, text))
+                    }
+                })
+            }),
+            Some(Field::Body) => request.body.is_some_and(|raw| {
+                fold(terms, |term| {
+                    self.occurs(term, found, |text| {
+                        scratch.any_form(FormField::Body, raw, |form| contains(form, text))
+                    })
+                })
+            }),
             Some(Field::NoCookie) => !self.lines().any_cookie,
             Some(Field::Cookie) => {
                 self.lines().cookie
@@ -260,23 +276,6 @@ impl Asked<'_> {
         });
         self.lines.set(Some(lines));
         lines
-    }
-
-    fn in_field(
-        &self,
-        terms: &[TermRecord],
-        field: FormField,
-        text: Option<&[u8]>,
-        scratch: &mut Scratch,
-        found: &mut Found,
-    ) -> bool {
-        text.is_some_and(|raw| {
-            fold(terms, |term| {
-                self.occurs(term, found, |text| {
-                    scratch.any_form(field, raw, |form| contains(form, text))
-                })
-            })
-        })
     }
 
     /// A term holds if any of the picked headers has it.
