@@ -17,6 +17,13 @@ use super::view::{View, run};
 use super::{Bans, Snapshot};
 
 impl Snapshot {
+    /// Whether any rule asks for the client's country. Linear in the conditions of
+    /// all rules: to be asked once for each snapshot.
+    pub fn asks_country(&self) -> bool {
+        let conditions = self.view().conditions;
+        conditions.iter().any(|condition| condition.field == Field::Country as u8)
+    }
+
     /// Decides one request as [`policy::Policy::evaluate`] does.
     ///
     /// One address lookup (O(log n) inside one /16) in the policy and one in the
