@@ -10,6 +10,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use country::{Countries, CountryError};
 use ipc::snapshot::{CURRENT, PREVIOUS, Snapshot, Trust};
 
 use crate::ffi::realip::Realip;
@@ -139,6 +140,8 @@ impl LocationConf {
 pub struct MainConf {
     /// `nwaf_snapshot`
     pub snapshot: Option<SnapshotDir>,
+    /// `nwaf_geoip2`
+    pub geoip2: Option<CountryFile>,
     /// Whether any place says `nwaf on` or `nwaf passive`.
     pub enabled: bool,
     /// The index nginx gave to `$request_id` in this configuration.
@@ -146,6 +149,10 @@ pub struct MainConf {
     /// How to foresee what realip does late; `None` where this nginx cannot tell.
     pub realip: Option<Realip>,
 }
+
+/// A value that names something outside, perhaps with a warning about what is there
+/// now; or why it can never be right.
+pub type Checked<T> = Result<(T, Option<String>), String>;
 
 /// A directory that was looked at while the configuration was read.
 #[derive(Debug, Clone)]
@@ -163,7 +170,7 @@ impl SnapshotDir {
     /// # Errors
     /// A value that can never be right, or a directory that anybody could put
     /// rules into.
-    pub fn parse(value: &str) -> Result<(Self, Option<String>), String> {
+    pub fn parse(value: &str) -> Checked<Self> {
         if value.is_empty() {
             return Err("must be an absolute path".to_owned());
         }
@@ -175,7 +182,7 @@ impl SnapshotDir {
         Self::inspect(Path::new(value))
     }
 
-    fn inspect(path: &Path) -> Result<(Self, Option<String>), String> {
+    fn inspect(path: &Path) -> Checked<Self> {
         let dir = |trust| Self { path: path.to_owned(), trust };
         let trust = match trust_of(path) {
             Ok(trust) => trust,
@@ -203,6 +210,37 @@ impl SnapshotDir {
             }
         });
         Ok((dir(Some(trust)), warning))
+    }
+}
+
+/// `nwaf_geoip2 FILE`: a country database that was looked at while the
+/// configuration was read.
+#[derive(Debug, Clone)]
+pub struct CountryFile {
+    /// Absolute.
+    pub path: PathBuf,
+}
+
+impl CountryFile {
+    /// Checks the directive's value. The second part is a warning about a file that
+    /// is not there, or not usable now: nginx must start without it.
+    ///
+    /// # Errors
+    /// A value that can never be right.
+    pub fn parse(value: &str) -> Checked<Self> {
+        if !value.starts_with('/') {
+            return Err(
+                "must be an absolute path; nginx's prefix differs between packages".to_owned()
+            );
+        }
+        let path = PathBuf::from(value);
+        let warning = Countries::open(&path).err().map(|why| match why {
+            CountryError::Io(why) if why.kind() == io::ErrorKind::NotFound => {
+                "does not exist yet; every country is unknown until it does".to_owned()
+            }
+            why => format!("cannot be used: {why}; every country is unknown until it can"),
+        });
+        Ok((Self { path }, warning))
     }
 }
 

@@ -154,6 +154,7 @@ fn judge(request: Request<'_>, judgement: &Judgement) {
         let view = policy::Request {
             method: request.method(),
             address: judgement.address.get(),
+            country: in_force.country_for_rules(judgement.address.get()),
             ..policy::Request::new(host, request.target(), &headers)
         };
         judgement.conclude(&in_force.evaluate(&view, scratch));

@@ -17,6 +17,7 @@ pub fn json(conf: &MainConf, table: Option<&Table>) -> String {
     out.push_str("{\"version\":");
     string(&mut out, env!("CARGO_PKG_VERSION"));
     snapshot(&mut out, conf);
+    countries(&mut out, conf);
     workers(&mut out, table);
     out.push_str("}\n");
     out
@@ -47,6 +48,29 @@ fn snapshot(out: &mut String, conf: &MainConf) {
     }
     out.push_str(",\"last_refusal\":");
     match worker::refusal() {
+        Some(why) => string(out, &why),
+        None => out.push_str("null"),
+    }
+    out.push('}');
+}
+
+fn countries(out: &mut String, conf: &MainConf) {
+    out.push_str(",\"countries\":");
+    let Some(file) = &conf.geoip2 else { return out.push_str("null") };
+    out.push_str("{\"file\":");
+    string(out, &file.path.to_string_lossy());
+    match worker::active().as_deref().and_then(|active| active.countries.as_deref()) {
+        Some(countries) => {
+            out.push_str(",\"type\":");
+            string(out, countries.kind());
+            let built = os::utc(countries.built_s().saturating_mul(1000));
+            write(out, format_args!(",\"built\":\"{built}\""));
+            write(out, format_args!(",\"ranges\":{}", countries.ranges()));
+        }
+        None => out.push_str(",\"type\":null,\"built\":null,\"ranges\":0"),
+    }
+    out.push_str(",\"last_refusal\":");
+    match crate::countries::refusal() {
         Some(why) => string(out, &why),
         None => out.push_str("null"),
     }

@@ -1,4 +1,5 @@
-//! The life of one worker: which policy and bans are in force, and the thread that changes them.
+//! The life of one worker: which policy, bans and countries are in force, and the thread
+//! that changes them.
 //!
 //! The first snapshot is loaded before the worker takes its first connection.
 //! After that one background thread looks for another one every [`INTERVAL`],
@@ -16,8 +17,10 @@
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
+use std::fs::Metadata;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,12 +29,14 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwapOption, Cache, Guard};
+use country::{Code, Countries};
 use ipc::snapshot::{
     BANS, Bans, CURRENT, Event, Follower, PREVIOUS, Snapshot, SnapshotError, Trust,
 };
 use policy::text::Scratch;
 
-use crate::directives::{DirError, SnapshotDir, trust_of};
+use crate::countries::Watch;
+use crate::directives::{CountryFile, DirError, SnapshotDir, trust_of};
 use crate::ffi::{log, os};
 use crate::guard::guard;
 use crate::zone::{Counter, Slot, Table};
@@ -42,7 +47,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// The same after a panic of the thread, so that a fault cannot fill the log.
 const INTERVAL_AFTER_PANIC: Duration = Duration::from_secs(5);
 /// Numbers for [`Table::complain`] where there is no file to name.
-const NO_FILE: u64 = 1;
+pub const NO_FILE: u64 = 1;
 
 static ACTIVE: ArcSwapOption<InForce> = ArcSwapOption::const_empty();
 static SLOT: OnceLock<&'static Slot> = OnceLock::new();
@@ -58,7 +63,8 @@ struct Running {
     table: Option<&'static Table>,
 }
 
-/// A policy, and the bans beside it: changed together, so that a request takes one look.
+/// A policy, and the bans and countries beside it: changed together, so that a request
+/// takes one look.
 pub struct InForce {
     /// The policy.
     pub policy: Arc<Snapshot>,
@@ -67,9 +73,24 @@ pub struct InForce {
     /// Seconds since 1970 at which the monotonic clock began, as the wall clock
     /// said when the bans came: they end by this, however the wall clock is set later.
     pub clock_base: u64,
+    /// The country database; none where none is named, or none could be read.
+    pub countries: Option<Arc<Countries>>,
+    /// Whether any rule of the policy asks for a country.
+    asks_country: bool,
 }
 
 impl InForce {
+    /// The country of an address.
+    pub fn country_of(&self, address: Option<IpAddr>) -> Option<Code> {
+        self.countries.as_deref()?.of(address?)
+    }
+
+    /// The same for a request that is judged: not looked up where no rule asks for it.
+    #[inline]
+    pub fn country_for_rules(&self, address: Option<IpAddr>) -> Option<Code> {
+        if self.asks_country { self.country_of(address) } else { None }
+    }
+
     /// Decides about a request, whose time is put in here.
     #[inline]
     pub fn evaluate(
@@ -128,8 +149,9 @@ fn slot() -> &'static Slot {
     SLOT.get().copied().unwrap_or(&NO_SLOT)
 }
 
-/// Begins a worker's life: takes a slot, loads the snapshot, starts following.
-pub fn start(dir: SnapshotDir, table: Option<&'static Table>) {
+/// Begins a worker's life: takes a slot, loads the snapshot and the country
+/// database, starts following.
+pub fn start(dir: SnapshotDir, countries: Option<CountryFile>, table: Option<&'static Table>) {
     let claimed = table.and_then(|table| table.claim(std::process::id(), os::is_alive));
     match claimed {
         // A process starts once; a second start would keep the first slot.
@@ -148,6 +170,7 @@ pub fn start(dir: SnapshotDir, table: Option<&'static Table>) {
         followers: None,
         dir_told: false,
         bans: None,
+        countries: countries.map(|file| Watch::new(&file, table)),
         table,
         retired: Vec::new(),
     };
@@ -197,6 +220,8 @@ struct Pursuit {
     dir_told: bool,
     /// The bans in force, with their clock.
     bans: Option<(Arc<Bans>, u64)>,
+    /// The country database, where one is named.
+    countries: Option<Watch>,
     table: Option<&'static Table>,
     /// Not in force any more; the event loop may still hold them, and must not be
     /// the one that unmaps them.
@@ -253,8 +278,9 @@ impl Pursuit {
     fn look(&mut self) {
         self.retired.retain(|retired| Arc::strong_count(retired) > 1);
         let found = self.find();
-        // Bans first, so that a policy that comes with them finds them.
+        // These first, so that a policy that comes with them finds them.
         self.look_for_bans();
+        self.look_for_countries();
         match found {
             Found::Nothing => {}
             Found::Loaded(snapshot) => self.activate(snapshot),
@@ -315,10 +341,7 @@ impl Pursuit {
                 let (count, generation) = (bans.counts().addresses, bans.meta().generation);
                 let clock_base = since_1970().as_secs().saturating_sub(os::monotonic_now_s());
                 self.bans = Some((bans, clock_base));
-                let policy = ACTIVE.load().as_deref().map(|active| Arc::clone(&active.policy));
-                if let Some(policy) = policy {
-                    self.exchange(policy);
-                }
+                self.exchange_beside();
                 slot().banned(generation);
                 log::cycle(
                     log::Level::Info,
@@ -328,9 +351,7 @@ impl Pursuit {
             Event::Refused(why) => {
                 slot().count(Counter::Refusals);
                 let file = self.dir.path.join(BANS);
-                if self.table.is_none_or(|table| {
-                    table.complain_about_bans(number_of(&file).unwrap_or(NO_FILE))
-                }) {
+                if self.table.is_none_or(|table| table.complain_about_bans(number_of_file(&file))) {
                     log::cycle(
                         log::Level::Warn,
                         format_args!(
@@ -343,13 +364,31 @@ impl Pursuit {
         }
     }
 
-    /// Puts a policy and the bans beside it in force.
+    /// Puts another country database in force where there is one.
+    fn look_for_countries(&mut self) {
+        if self.countries.as_mut().is_some_and(Watch::look) {
+            self.exchange_beside();
+        }
+    }
+
+    /// Puts what lies beside the policy in force, where there is a policy.
+    fn exchange_beside(&mut self) {
+        let policy = ACTIVE.load().as_deref().map(|active| Arc::clone(&active.policy));
+        if let Some(policy) = policy {
+            self.exchange(policy);
+        }
+    }
+
+    /// Puts a policy and what lies beside it in force.
     fn exchange(&mut self, policy: Arc<Snapshot>) {
         let (bans, clock_base) = match &self.bans {
             Some((bans, clock_base)) => (Some(Arc::clone(bans)), *clock_base),
             None => (None, 0),
         };
-        let in_force = Arc::new(InForce { policy, bans, clock_base });
+        let countries = self.countries.as_ref().and_then(Watch::in_force);
+        let asks_country = policy.asks_country();
+        let in_force = InForce { policy, bans, clock_base, countries, asks_country };
+        let in_force = Arc::new(in_force);
         self.retired.extend(ACTIVE.swap(Some(in_force)));
     }
 
@@ -381,7 +420,7 @@ impl Pursuit {
     fn refuse(&mut self, why: String) {
         slot().count(Counter::Refusals);
         let instead = self.instead();
-        if self.is_news(number_of(&self.file).unwrap_or(NO_FILE)) {
+        if self.is_news(number_of_file(&self.file)) {
             log::cycle(
                 log::Level::Warn,
                 format_args!("nwaf: snapshot {} refused: {why}; {instead}", self.file.display()),
@@ -444,14 +483,18 @@ impl Pursuit {
     }
 }
 
+/// The number of a published file, which is no link.
+fn number_of_file(path: &Path) -> u64 {
+    std::fs::symlink_metadata(path).as_ref().map_or(NO_FILE, number_of)
+}
+
 /// A number that differs between a file and its successor.
-fn number_of(path: &Path) -> Option<u64> {
-    let meta = std::fs::symlink_metadata(path).ok()?;
+pub fn number_of(meta: &Metadata) -> u64 {
     let mut hasher = DefaultHasher::new();
     (meta.dev(), meta.ino(), meta.len(), meta.mode(), meta.uid()).hash(&mut hasher);
     (meta.mtime(), meta.mtime_nsec()).hash(&mut hasher);
     // 0 and NO_FILE have a meaning.
-    Some(hasher.finish().max(NO_FILE + 1))
+    hasher.finish().max(NO_FILE + 1)
 }
 
 fn since_1970() -> Duration {
@@ -459,6 +502,6 @@ fn since_1970() -> Duration {
 }
 
 /// A lock whose holder panicked is as good as any: the values are whole.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -12,7 +12,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Names this layout of [`Table`].
-pub const MAGIC: u64 = u64::from_le_bytes(*b"nwafwk\x00\x02");
+pub const MAGIC: u64 = u64::from_le_bytes(*b"nwafwk\x00\x03");
 /// Workers that can be counted one by one. A reload has old and new ones at once.
 const SLOTS: usize = 256;
 /// In `pid` while a slot changes hands. No process has this id.
@@ -179,6 +179,8 @@ pub struct Table {
     complaint: AtomicU64,
     /// The same for a file of bans.
     complaint_of_bans: AtomicU64,
+    /// The same for a country database.
+    complaint_of_countries: AtomicU64,
     /// When the missing snapshot was last complained about, seconds since 1970.
     missing_told_s: AtomicU64,
     ended: Counters,
@@ -254,6 +256,16 @@ impl Table {
     /// As [`Table::complain`], about a file of bans.
     pub fn complain_about_bans(&self, file: u64) -> bool {
         self.complaint_of_bans.swap(file, Ordering::Relaxed) != file
+    }
+
+    /// As [`Table::complain`], about a country database.
+    pub fn complain_about_countries(&self, file: u64) -> bool {
+        self.complaint_of_countries.swap(file, Ordering::Relaxed) != file
+    }
+
+    /// As [`Table::content`], about a country database.
+    pub fn content_with_countries(&self) {
+        self.complaint_of_countries.store(0, Ordering::Relaxed);
     }
 
     /// A good file is in force: the next bad one is news, even if it is the same.

@@ -15,20 +15,28 @@ use ngx::core::NGX_CONF_ERROR;
 
 use super::log::{self, Level};
 use super::{bytes, edge, handlers, hooks};
-use crate::directives::{BlockStatus, LocationConf, MainConf, Mode, OnError, SnapshotDir};
+use crate::directives::{
+    BlockStatus, Checked, CountryFile, LocationConf, MainConf, Mode, OnError, SnapshotDir,
+};
 
 type Setter = extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char;
 
 const ANYWHERE: u32 = NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1;
 
 /// nginx reads the table up to its empty end.
-pub(super) static mut COMMANDS: [ngx_command_t; 6] = [
+pub(super) static mut COMMANDS: [ngx_command_t; 7] = [
     command(c"nwaf", ANYWHERE, NGX_HTTP_LOC_CONF_OFFSET, set_mode),
     command(
         c"nwaf_snapshot",
         NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1,
         NGX_HTTP_MAIN_CONF_OFFSET,
         set_snapshot,
+    ),
+    command(
+        c"nwaf_geoip2",
+        NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1,
+        NGX_HTTP_MAIN_CONF_OFFSET,
+        set_geoip2,
     ),
     command(c"nwaf_block_status", ANYWHERE, NGX_HTTP_LOC_CONF_OFFSET, set_block_status),
     command(c"nwaf_on_error", ANYWHERE, NGX_HTTP_LOC_CONF_OFFSET, set_on_error),
@@ -121,8 +129,26 @@ extern "C" fn set_snapshot(
             if conf.snapshot.is_some() {
                 return DUPLICATE;
             }
-            conf.snapshot = snapshot_dir(cf, &name(command), &value(cf));
+            conf.snapshot = followed(cf, &name(command), &value(cf), SnapshotDir::parse);
             if conf.snapshot.is_some() { OK } else { CONF_ERROR }
+        }
+    })
+}
+
+extern "C" fn set_geoip2(
+    cf: *mut ngx_conf_t,
+    command: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    edge(CONF_ERROR, || {
+        // SAFETY: as in `set_snapshot`.
+        unsafe {
+            let conf = &mut *conf.cast::<MainConf>();
+            if conf.geoip2.is_some() {
+                return DUPLICATE;
+            }
+            conf.geoip2 = followed(cf, &name(command), &value(cf), CountryFile::parse);
+            if conf.geoip2.is_some() { OK } else { CONF_ERROR }
         }
     })
 }
@@ -148,17 +174,18 @@ extern "C" fn set_status(
     })
 }
 
-/// Checks a snapshot directory; `None` where it was refused and reported.
+/// Checks something that workers will follow; `None` where it was refused and reported.
 ///
 /// # Safety
 /// `cf` must be the configuration being read.
-pub(super) unsafe fn snapshot_dir(
+pub(super) unsafe fn followed<T>(
     cf: *mut ngx_conf_t,
     directive: &str,
     value: &str,
-) -> Option<SnapshotDir> {
-    match SnapshotDir::parse(value) {
-        Ok((dir, warning)) => {
+    parse: fn(&str) -> Checked<T>,
+) -> Option<T> {
+    match parse(value) {
+        Ok((parsed, warning)) => {
             if let Some(why) = warning {
                 // SAFETY: by this function's contract.
                 unsafe {
@@ -169,7 +196,7 @@ pub(super) unsafe fn snapshot_dir(
                     );
                 }
             }
-            Some(dir)
+            Some(parsed)
         }
         Err(why) => {
             // SAFETY: by this function's contract.

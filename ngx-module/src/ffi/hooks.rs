@@ -13,7 +13,7 @@ use ngx::core::Pool;
 
 use super::realip::{self, Realip};
 use super::{commands, edge, handlers, module, shared, variables};
-use crate::directives::{DEFAULT_SNAPSHOT_DIR, LocationConf, MainConf};
+use crate::directives::{DEFAULT_SNAPSHOT_DIR, LocationConf, MainConf, SnapshotDir};
 use crate::{guard, worker};
 
 const FAILED: ngx_int_t = NGX_ERROR as ngx_int_t;
@@ -68,7 +68,8 @@ unsafe fn complete(cf: *mut ngx_conf_t) -> ngx_int_t {
             return DONE;
         }
         if conf.snapshot.is_none() {
-            match commands::snapshot_dir(cf, "nwaf_snapshot (default)", DEFAULT_SNAPSHOT_DIR) {
+            let directive = "nwaf_snapshot (default)";
+            match commands::followed(cf, directive, DEFAULT_SNAPSHOT_DIR, SnapshotDir::parse) {
                 Some(dir) => conf.snapshot = Some(dir),
                 None => return FAILED,
             }
@@ -163,8 +164,10 @@ pub(super) extern "C" fn start_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         }
         // SAFETY: nginx calls with the configuration this process will serve.
         let conf = unsafe { conf_of(cycle) };
-        if let Some(dir) = conf.filter(|conf| conf.enabled).and_then(|conf| conf.snapshot.clone()) {
-            worker::start(dir, shared::table());
+        if let Some(conf) = conf.filter(|conf| conf.enabled)
+            && let Some(dir) = &conf.snapshot
+        {
+            worker::start(dir.clone(), conf.geoip2.clone(), shared::table());
         }
         DONE
     })

@@ -10,6 +10,8 @@ use nginx_sys::{
     ngx_http_request_t, ngx_int_t, ngx_pnalloc, ngx_str_t, ngx_variable_value_t,
 };
 
+use country::Code;
+
 use super::edge;
 use super::request::Request;
 use crate::judgement::Judgement;
@@ -19,24 +21,32 @@ use crate::worker;
 enum Value {
     Word(&'static str),
     Number(u64),
+    Country(Code),
     Nothing,
 }
 
-/// What a variable says of a request; `None` where it was not judged.
-type Meaning = fn(Option<&Judgement>) -> Value;
+/// What a variable says of a request; no judgement where it was not judged.
+type Meaning = fn(Request<'_>, Option<&Judgement>) -> Value;
 
 /// Name and meaning of each variable; nginx remembers the position in this table.
 const VARIABLES: [(&str, Meaning); 5] = [
-    ("nwaf_action", |judgement| {
+    ("nwaf_action", |_, judgement| {
         Value::Word(judgement.map(|j| j.action.get()).unwrap_or_default().as_str())
     }),
-    ("nwaf_block_type", |judgement| Value::Number(judgement.map_or(0, |j| j.block_type() as u64))),
-    ("nwaf_rule", |judgement| {
+    ("nwaf_block_type", |_, judgement| {
+        Value::Number(judgement.map_or(0, |j| j.block_type() as u64))
+    }),
+    ("nwaf_rule", |_, judgement| {
         judgement.and_then(Judgement::rule).map_or(Value::Nothing, Value::Number)
     }),
-    // Countries come with a country database.
-    ("nwaf_cc", |_| Value::Nothing),
-    ("nwaf_generation", |judgement| {
+    ("nwaf_cc", |request, judgement| {
+        // The address that was judged; where none was, the one it comes from now.
+        let address = judgement.map_or_else(|| request.main().address(), |j| j.address.get());
+        let active = worker::active();
+        let country = active.as_deref().and_then(|active| active.country_of(address));
+        country.map_or(Value::Nothing, Value::Country)
+    }),
+    ("nwaf_generation", |_, judgement| {
         let in_force = || worker::active().as_deref().map(|active| active.policy.meta().generation);
         judgement
             .map_or_else(in_force, |j| j.generation.get())
@@ -74,7 +84,7 @@ extern "C" fn get(
             return NGX_ERROR as ngx_int_t;
         };
         // SAFETY: nginx gives a value to fill in, and the request has a pool.
-        unsafe { set(raw, &mut *value, of(request.judgement())) }
+        unsafe { set(raw, &mut *value, of(request, request.judgement())) }
     })
 }
 
@@ -93,17 +103,15 @@ unsafe fn set(
         Value::Word(word) => (word.as_ptr().cast_mut(), word.len()),
         Value::Number(number) => {
             let text = number.to_string();
-            // SAFETY: by this function's contract; the memory has room for the text.
-            unsafe {
-                let memory = ngx_pnalloc((*raw).pool, text.len());
-                if memory.is_null() {
-                    return NGX_ERROR as ngx_int_t;
-                }
-                memory.copy_from_nonoverlapping(text.as_ptr().cast::<c_void>(), text.len());
-                (memory.cast::<u8>(), text.len())
-            }
+            // SAFETY: by this function's contract.
+            (unsafe { copied(raw, text.as_bytes()) }, text.len())
         }
+        // SAFETY: by this function's contract.
+        Value::Country(code) => (unsafe { copied(raw, &code) }, code.len()),
     };
+    if data.is_null() {
+        return NGX_ERROR as ngx_int_t;
+    }
     to.set_valid(1);
     to.set_no_cacheable(0);
     to.set_not_found(0);
@@ -111,4 +119,19 @@ unsafe fn set(
     to.set_len(length as u32);
     to.data = data;
     NGX_OK as ngx_int_t
+}
+
+/// The text in memory that lives as long as the request; null where nginx is out of memory.
+///
+/// # Safety
+/// `raw` must be a request of nginx.
+unsafe fn copied(raw: *mut ngx_http_request_t, text: &[u8]) -> *mut u8 {
+    // SAFETY: by this function's contract; the memory has room for the text.
+    unsafe {
+        let memory = ngx_pnalloc((*raw).pool, text.len());
+        if !memory.is_null() {
+            memory.copy_from_nonoverlapping(text.as_ptr().cast::<c_void>(), text.len());
+        }
+        memory.cast()
+    }
 }
