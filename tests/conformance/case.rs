@@ -275,9 +275,21 @@ impl Asked {
         })
     }
 
-    /// Whether a client can send it to an nginx that knows no countries and reads no bodies.
+    /// Whether a client can send it to an nginx that reads no bodies.
     pub fn can_be_sent(&self) -> bool {
-        self.time.is_none() && self.body.is_none() && self.country.is_none()
+        self.time.is_none() && self.body.is_none()
+    }
+
+    /// The client that sends it: where a request does not name one, one of its country,
+    /// or one that no case names.
+    pub fn client(&self) -> IpAddr {
+        let of_country = |code: &String| match code.as_bytes() {
+            [a, b] => IpAddr::from([198, 18, *a, *b]),
+            _ => panic!("{code:?} is not two letters"),
+        };
+        self.address
+            .or_else(|| self.country.as_ref().map(of_country))
+            .unwrap_or(IpAddr::from([198, 51, 100, 99]))
     }
 
     /// Says what of an answer is not as expected.

@@ -1,21 +1,23 @@
 //! The third engine: a live nginx that maps the snapshot of each case.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use ipc::snapshot::{Meta, compile, compile_bans, publish, publish_bans};
 use policy::Action;
-use support::{Client, Folder, Nginx, Site, eventually, net};
+use support::{Client, Folder, Mmdb, Nginx, Site, eventually, net};
 
 use crate::case::{Asked, all};
 
-/// A client whose address no case names, for requests that do not care.
-const ANYBODY: &str = "198.51.100.99";
-
 /// The site answers from a second server of the same nginx, and says in headers what it decided.
-fn site(upstream: std::net::SocketAddrV4) -> Site {
+fn site(upstream: std::net::SocketAddrV4, countries: &Path) -> Site {
     Site {
-        http: "nwaf on; underscores_in_headers on; merge_slashes on;".into(),
+        http: format!(
+            "nwaf on; nwaf_geoip2 \"{}\"; underscores_in_headers on; merge_slashes on;",
+            countries.display()
+        ),
         server: "add_header X-Action $nwaf_action always;
                  add_header X-Block-Type $nwaf_block_type always;
                  add_header X-Rule $nwaf_rule always;
@@ -31,18 +33,33 @@ fn site(upstream: std::net::SocketAddrV4) -> Site {
 }
 
 fn bytes(asked: &Asked) -> Vec<u8> {
-    let client = asked.address.map_or(ANYBODY.into(), |address| address.to_string());
     // Only HTTP/1.0 may do without a host.
     let mut text = if asked.host.is_empty() {
         format!("{} {} HTTP/1.0\r\nConnection: keep-alive\r\n", asked.method, asked.target)
     } else {
         format!("{} {} HTTP/1.1\r\nHost: {}\r\n", asked.method, asked.target, asked.host)
     };
-    text.push_str(&format!("X-Forwarded-For: {client}\r\n"));
+    text.push_str(&format!("X-Forwarded-For: {}\r\n", asked.client()));
     for (name, value) in &asked.headers {
         text.push_str(&format!("{name}: {value}\r\n"));
     }
     (text + "\r\n").into_bytes()
+}
+
+/// A database in which every client of the cases is where its request says.
+fn countries() -> Mmdb {
+    let mut known = BTreeMap::new();
+    for case in all().iter().filter(|case| case.live) {
+        for request in case.request.iter().filter(|request| request.can_be_sent()) {
+            let before = known.insert(request.client(), request.country.clone());
+            let same = before.is_none_or(|before| before == request.country);
+            assert!(same, "{case}: {request}: another request has this client in another country");
+        }
+    }
+    known.iter().fold(Mmdb::default(), |all, (client, country)| match country {
+        Some(country) => all.put(&client.to_string(), country),
+        None => all,
+    })
 }
 
 fn action(word: Option<&str>) -> Option<Action> {
@@ -67,7 +84,10 @@ fn nginx() {
         publish_bans(&snapshots, &bytes).expect("are published");
     };
     publish_generation(1, &policy::Policy::default());
-    let nginx = Nginx::start(folder.path(), &snapshots, &upstream.to_string(), site(upstream));
+    let database = folder.path().join("countries.mmdb");
+    countries().publish(&database);
+    let site = site(upstream, &database);
+    let nginx = Nginx::start(folder.path(), &snapshots, &upstream.to_string(), site);
     let mut client = Client::new(nginx.address());
     let mut differences = Vec::new();
     let mut asked_of_nginx = 0;

@@ -4,6 +4,7 @@
 mod bans;
 mod bypasses;
 mod config;
+mod country;
 mod hosts;
 mod judging;
 mod life;
