@@ -20,6 +20,9 @@ pub enum CountryError {
     /// Its bytes do not follow the format.
     #[error("it is not a whole MaxMind database: {0}")]
     Malformed(#[from] maxminddb::MaxMindDbError),
+    /// What it says of a place does not have the form that databases of countries have.
+    #[error("a record of it is not that of a country database: {0}")]
+    Record(maxminddb::MaxMindDbError),
     /// Its networks overlap, repeat or are out of order: a tree that is none.
     #[error("it is not a whole MaxMind database: its search tree is not a tree")]
     NoTree,

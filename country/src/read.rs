@@ -5,13 +5,14 @@
 //! letters, says nothing.
 
 use std::collections::HashMap;
-use std::fs::OpenOptions;
-use std::io::Read as _;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _};
 use std::net::IpAddr;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use maxminddb::{LookupResult, MaxMindDbError, PathElement, Reader, WithinOptions};
+use maxminddb::{LookupResult, PathElement, Reader, WithinOptions};
+use memmap2::MmapMut;
 
 use crate::table::Table;
 use crate::{Code, Countries, CountryError, FILE_MAX};
@@ -38,10 +39,11 @@ impl Countries {
         if meta.len() > FILE_MAX {
             return Err(CountryError::TooLarge(meta.len()));
         }
-        let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or_default());
-        // It may grow while it is read.
-        file.take(FILE_MAX).read_to_end(&mut bytes)?;
-        Self::from_bytes(&bytes)
+        // Memory of its own, which goes back to the system when it is read: the
+        // allocator would keep it for the next time, in each worker.
+        let mut bytes = MmapMut::map_anon(usize::try_from(meta.len()).unwrap_or(0).max(1))?;
+        let length = read_up_to(file, &mut bytes)?;
+        Self::from_bytes(&bytes[..length])
     }
 
     /// Reads the bytes of a file.
@@ -95,9 +97,24 @@ impl Countries {
     }
 }
 
+/// Fills `bytes` as far as the file goes. Where the file has grown meanwhile, its
+/// stamp has changed too, and it is read again.
+fn read_up_to(mut file: File, bytes: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while length < bytes.len() {
+        match file.read(&mut bytes[length..]) {
+            Ok(0) => break,
+            Ok(more) => length += more,
+            Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+            Err(why) => return Err(why),
+        }
+    }
+    Ok(length)
+}
+
 /// The country a record names.
-fn code_in(leaf: &LookupResult<'_, &[u8]>) -> Result<Option<Code>, MaxMindDbError> {
-    let text: Option<&str> = leaf.decode_path(&ISO_CODE)?;
+fn code_in(leaf: &LookupResult<'_, &[u8]>) -> Result<Option<Code>, CountryError> {
+    let text: Option<&str> = leaf.decode_path(&ISO_CODE).map_err(CountryError::Record)?;
     Ok(text.and_then(|text| match text.to_ascii_uppercase().as_bytes() {
         [a, b] if a.is_ascii_uppercase() && b.is_ascii_uppercase() => Some([*a, *b]),
         _ => None,
