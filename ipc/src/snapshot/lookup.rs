@@ -234,6 +234,12 @@ impl Snapshot {
         Some(LimitInForce { rate, window, block_time, entry })
     }
 
+    /// Whether any rule looks at bodies; where none does, reading one is in vain. O(1).
+    #[inline]
+    pub fn needs_body(&self) -> bool {
+        self.view().needs_body
+    }
+
     /// Whether the body of a request may be read, as [`policy::Settings::reads_body`].
     ///
     /// `url` is the path as sent; `scratch` was begun for the request. Nothing is

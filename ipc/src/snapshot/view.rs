@@ -39,6 +39,8 @@ pub struct View<'a> {
     pub countries: &'a [CountryRecord],
     pub postings: &'a [u32],
     pub bans: &'a [BanRecord],
+    /// Whether a rule has a condition on the body; worked out, not in the file.
+    pub needs_body: bool,
 }
 
 const MALFORMED: SnapshotError = SnapshotError::Malformed("table");
@@ -64,8 +66,10 @@ impl<'a> View<'a> {
             }
         }
         let found = Found(found);
+        let conditions: &[ConditionRecord] = found.records(SectionId::Conditions)?;
         Ok(Self {
             header,
+            needs_body: conditions.iter().any(|c| c.field == Field::Body as u8),
             v4_index: found.records(SectionId::V4Index)?,
             v4_ranges: found.records(SectionId::V4Ranges)?,
             v6_index: found.records(SectionId::V6Index)?,
@@ -82,7 +86,7 @@ impl<'a> View<'a> {
             limits: found.records(SectionId::Limits)?,
             body_paths: found.records(SectionId::BodyPaths)?,
             rules: found.records(SectionId::Rules)?,
-            conditions: found.records(SectionId::Conditions)?,
+            conditions,
             terms: found.records(SectionId::Terms)?,
             ranges: found.records(SectionId::Ranges)?,
             blob: found.records(SectionId::Blob)?,
