@@ -63,6 +63,65 @@ impl OnError {
     }
 }
 
+/// `nwaf_body_overflow pass | block`: what happens to a request whose body is
+/// longer than `nwaf_body_limit`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BodyOverflow {
+    /// Its first part decides.
+    #[default]
+    Pass,
+    /// It is blocked.
+    Block,
+}
+
+impl BodyOverflow {
+    /// Reads the directive's value.
+    pub fn parse(value: &str) -> Result<Self, String> {
+        match value {
+            "pass" => Ok(Self::Pass),
+            "block" => Ok(Self::Block),
+            _ => Err("must be pass or block".to_owned()),
+        }
+    }
+}
+
+/// `nwaf_body_limit SIZE`: bytes of a body that are analysed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BodyLimit(usize);
+
+impl BodyLimit {
+    /// Beyond this, a few hundred slow clients could fill the memory of a host:
+    /// each request on its way may hold as much.
+    const MAX: usize = 16 << 20;
+
+    /// Reads the directive's value: bytes, or with the suffix `k` or `m`.
+    pub fn parse(value: &str) -> Result<Self, String> {
+        const RANGE: &str = "must be 1 to 16m bytes, as 65536, 64k or 1m";
+        let (digits, unit) = match value.as_bytes().last() {
+            Some(b'k' | b'K') => (&value[..value.len() - 1], 1 << 10),
+            Some(b'm' | b'M') => (&value[..value.len() - 1], 1 << 20),
+            _ => (value, 1),
+        };
+        let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let bytes = digits.parse::<usize>().ok().and_then(|count| count.checked_mul(unit));
+        match bytes {
+            Some(bytes @ 1..=Self::MAX) if plain => Ok(Self(bytes)),
+            _ => Err(RANGE.to_owned()),
+        }
+    }
+
+    /// The number.
+    pub fn bytes(self) -> usize {
+        self.0
+    }
+}
+
+impl Default for BodyLimit {
+    fn default() -> Self {
+        Self(128 << 10)
+    }
+}
+
 /// `nwaf_block_status CODE`: the status a blocked request is answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockStatus(u16);
@@ -102,6 +161,10 @@ pub struct LocationConf {
     pub block_status: Option<BlockStatus>,
     /// `nwaf_on_error`
     pub on_error: Option<OnError>,
+    /// `nwaf_body_limit`
+    pub body_limit: Option<BodyLimit>,
+    /// `nwaf_body_overflow`
+    pub body_overflow: Option<BodyOverflow>,
     /// `nwaf_status`; not inherited.
     pub status: Option<()>,
     /// Realip's directives are others here than in the server: the client's
@@ -116,6 +179,8 @@ impl LocationConf {
         self.mode = self.mode.or(outer.mode);
         self.block_status = self.block_status.or(outer.block_status);
         self.on_error = self.on_error.or(outer.on_error);
+        self.body_limit = self.body_limit.or(outer.body_limit);
+        self.body_overflow = self.body_overflow.or(outer.body_overflow);
     }
 
     /// The mode in force.
@@ -127,6 +192,16 @@ impl LocationConf {
     /// The block status in force.
     pub fn block_status(&self) -> BlockStatus {
         self.block_status.unwrap_or_default()
+    }
+
+    /// Bytes of a body that are analysed here.
+    pub fn body_limit(&self) -> usize {
+        self.body_limit.unwrap_or_default().bytes()
+    }
+
+    /// What a longer body means here.
+    pub fn body_overflow(&self) -> BodyOverflow {
+        self.body_overflow.unwrap_or_default()
     }
 
     /// What a failure means here.

@@ -9,7 +9,9 @@
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 
-use policy::{Action, BlockType, Verdict};
+use policy::{Action, BlockType, Reason, Verdict};
+
+use crate::body::Body;
 
 /// How judging ended, independent of the place the request is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +31,10 @@ pub enum Failure {
     NoSnapshot,
     /// The module panicked.
     Panic,
+    /// The body is longer than `nwaf_body_limit`, and `nwaf_body_overflow` is `block`.
+    BodyTooLong,
+    /// Another module's body filter keeps the body in a file.
+    BodyInFile,
 }
 
 impl Failure {
@@ -37,6 +43,8 @@ impl Failure {
         match self {
             Self::NoSnapshot => "no snapshot is in force",
             Self::Panic => "the module failed",
+            Self::BodyTooLong => "its body is longer than nwaf_body_limit",
+            Self::BodyInFile => "another module keeps its body in a file",
         }
     }
 }
@@ -61,8 +69,8 @@ pub struct Judgement {
     pub generation: Cell<Option<u64>>,
     /// What happened to the request in the places it has been in.
     pub action: Cell<Action>,
-    /// Observed hits have been written to the error log.
-    pub observed_told: Cell<bool>,
+    /// Observed hits that have been written to the error log.
+    told: RefCell<Vec<Reason>>,
     /// The block has been written to the error log.
     pub blocked_told: Cell<bool>,
     /// A place has decided about the request itself, not only about a part of it.
@@ -71,6 +79,8 @@ pub struct Judgement {
     pub refused: Cell<bool>,
     /// The same for the subrequest that was refused last.
     pub refused_part: Cell<Option<Identity>>,
+    /// What has become of the body.
+    pub body: RefCell<Body>,
 }
 
 impl Judgement {
@@ -83,11 +93,12 @@ impl Judgement {
             verdict: RefCell::new(None),
             generation: Cell::new(None),
             action: Cell::new(Action::Pass),
-            observed_told: Cell::new(false),
+            told: RefCell::new(Vec::new()),
             blocked_told: Cell::new(false),
             placed: Cell::new(false),
             refused: Cell::new(false),
             refused_part: Cell::new(None),
+            body: RefCell::new(Body::Unseen),
         }
     }
 
@@ -102,7 +113,19 @@ impl Judgement {
             (Some(before), Some(now)) => before.reasons == now.reasons,
             _ => false,
         };
-        self.observed_told.set(self.observed_told.get() && same);
+        if !same {
+            self.told.borrow_mut().clear();
+        }
+    }
+
+    /// Whether an observed hit has not been told yet; from now on it has.
+    pub fn is_news(&self, reason: &Reason) -> bool {
+        let mut told = self.told.borrow_mut();
+        let news = !told.contains(reason);
+        if news {
+            told.push(*reason);
+        }
+        news
     }
 
     /// Judging has ended with a verdict.

@@ -18,6 +18,7 @@
 
 #![deny(unsafe_code)]
 
+mod body;
 mod countries;
 mod directives;
 mod ffi;

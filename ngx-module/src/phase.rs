@@ -5,7 +5,8 @@
 //! `try_files` cannot get around (a `return` of the *server* is answered before
 //! any location is chosen, and is not judged), and last thing in PREACCESS, when
 //! a location's own realip may have changed the client's address. Internal
-//! redirects bring the same request here again.
+//! redirects bring the same request here again. A body that rules ask for is
+//! judged while it arrives, see `body`.
 //!
 //! Invariants: the verdict does not depend on the place, only its consequence
 //! does; a request is refused at most once, so that the error page is served;
@@ -66,7 +67,7 @@ pub fn decide(request: Request<'_>, moment: Moment) -> Step {
         Some(judgement) if judgement.refused.get() => return Step::Go,
         Some(judgement) => {
             if judgement.address.get() != address {
-                judgement.begin_again(address, || judge(request, judgement));
+                judgement.begin_again(address, || judge(request, judgement, None));
             }
             judgement
         }
@@ -135,13 +136,14 @@ fn begin<'r>(request: Request<'r>, address: Option<IpAddr>) -> Option<&'r Judgem
     worker::count(Counter::Requests);
     // Remembered as a failure first: if judging panics, that is what stays.
     let judgement = request.remember(Judgement::begin(address))?;
-    judge(request, judgement);
+    judge(request, judgement, None);
     Some(judgement)
 }
 
-/// Asks the policy about a main request, for the judgement's address.
+/// Asks the policy about a main request, for the judgement's address; `body` is
+/// what was read of its body, if anything.
 #[inline]
-fn judge(request: Request<'_>, judgement: &Judgement) {
+pub fn judge(request: Request<'_>, judgement: &Judgement, body: Option<&[u8]>) {
     #[cfg(feature = "fault-injection")]
     fault(request, b"panic");
     let asked = worker::ask(|in_force, scratch| {
@@ -155,6 +157,7 @@ fn judge(request: Request<'_>, judgement: &Judgement) {
             method: request.method(),
             address: judgement.address.get(),
             country: in_force.country_for_rules(judgement.address.get()),
+            body,
             ..policy::Request::new(host, request.target(), &headers)
         };
         judgement.conclude(&in_force.evaluate(&view, scratch));
@@ -208,8 +211,9 @@ fn strictness(action: Action) -> u8 {
     }
 }
 
+/// Does what a judgement means at a place.
 #[inline]
-fn apply(request: Request<'_>, conf: &LocationConf, judgement: &Judgement) -> Step {
+pub fn apply(request: Request<'_>, conf: &LocationConf, judgement: &Judgement) -> Step {
     match judgement.outcome() {
         Outcome::Clean => {
             judgement.action.set(Action::Pass);
@@ -247,7 +251,8 @@ fn apply_failure(
     judgement: &Judgement,
     why: Failure,
 ) -> Step {
-    if conf.mode() == Mode::Passive || conf.on_error() == OnError::Pass {
+    let passes = conf.on_error() == OnError::Pass && why != Failure::BodyTooLong;
+    if conf.mode() == Mode::Passive || passes {
         settle(judgement, Action::Pass);
         return Step::Go;
     }
@@ -303,10 +308,8 @@ fn tell_blocked(request: Request<'_>, judgement: &Judgement, verdict: &Verdict) 
 }
 
 fn tell_observed(request: Request<'_>, judgement: &Judgement, verdict: &Verdict, passive: bool) {
-    if judgement.observed_told.replace(true) {
-        return;
-    }
-    for reason in verdict.reasons.iter().filter(|reason| passive || reason.observed) {
+    let observed = verdict.reasons.iter().filter(|reason| passive || reason.observed);
+    for reason in observed.filter(|reason| judgement.is_news(reason)) {
         request.log(
             Level::Warn,
             format_args!(
@@ -322,7 +325,7 @@ fn tell_observed(request: Request<'_>, judgement: &Judgement, verdict: &Verdict,
 /// Lets tests prove that a panic costs one request and nothing else: panics where
 /// the request's `X-Nwaf-Fault` begins with `wanted`.
 #[cfg(feature = "fault-injection")]
-fn fault(request: Request<'_>, wanted: &[u8]) {
+pub fn fault(request: Request<'_>, wanted: &[u8]) {
     use policy::request::Headers as _;
     request.headers().visit(&mut |name, value| {
         assert!(

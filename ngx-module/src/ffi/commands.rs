@@ -16,7 +16,8 @@ use ngx::core::NGX_CONF_ERROR;
 use super::log::{self, Level};
 use super::{bytes, edge, handlers, hooks};
 use crate::directives::{
-    BlockStatus, Checked, CountryFile, LocationConf, MainConf, Mode, OnError, SnapshotDir,
+    BlockStatus, BodyLimit, BodyOverflow, Checked, CountryFile, LocationConf, MainConf, Mode,
+    OnError, SnapshotDir,
 };
 
 type Setter = extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char;
@@ -24,7 +25,7 @@ type Setter = extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) ->
 const ANYWHERE: u32 = NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1;
 
 /// nginx reads the table up to its empty end.
-pub(super) static mut COMMANDS: [ngx_command_t; 7] = [
+pub(super) static mut COMMANDS: [ngx_command_t; 9] = [
     command(c"nwaf", ANYWHERE, NGX_HTTP_LOC_CONF_OFFSET, set_mode),
     command(
         c"nwaf_snapshot",
@@ -40,6 +41,8 @@ pub(super) static mut COMMANDS: [ngx_command_t; 7] = [
     ),
     command(c"nwaf_block_status", ANYWHERE, NGX_HTTP_LOC_CONF_OFFSET, set_block_status),
     command(c"nwaf_on_error", ANYWHERE, NGX_HTTP_LOC_CONF_OFFSET, set_on_error),
+    command(c"nwaf_body_limit", ANYWHERE, NGX_HTTP_LOC_CONF_OFFSET, set_body_limit),
+    command(c"nwaf_body_overflow", ANYWHERE, NGX_HTTP_LOC_CONF_OFFSET, set_body_overflow),
     command(
         c"nwaf_status",
         NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS,
@@ -113,6 +116,34 @@ extern "C" fn set_on_error(
         unsafe {
             let conf = &mut *conf.cast::<LocationConf>();
             set(cf, command, &mut conf.on_error, OnError::parse)
+        }
+    })
+}
+
+extern "C" fn set_body_limit(
+    cf: *mut ngx_conf_t,
+    command: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    edge(CONF_ERROR, || {
+        // SAFETY: as in `set_mode`.
+        unsafe {
+            let conf = &mut *conf.cast::<LocationConf>();
+            set(cf, command, &mut conf.body_limit, BodyLimit::parse)
+        }
+    })
+}
+
+extern "C" fn set_body_overflow(
+    cf: *mut ngx_conf_t,
+    command: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    edge(CONF_ERROR, || {
+        // SAFETY: as in `set_mode`.
+        unsafe {
+            let conf = &mut *conf.cast::<LocationConf>();
+            set(cf, command, &mut conf.body_overflow, BodyOverflow::parse)
         }
     })
 }

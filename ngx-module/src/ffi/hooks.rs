@@ -12,7 +12,7 @@ use nginx_sys::{
 use ngx::core::Pool;
 
 use super::realip::{self, Realip};
-use super::{commands, edge, handlers, module, shared, variables};
+use super::{body, commands, edge, handlers, module, shared, variables};
 use crate::directives::{DEFAULT_SNAPSHOT_DIR, LocationConf, MainConf, SnapshotDir};
 use crate::{guard, worker};
 
@@ -81,6 +81,7 @@ unsafe fn complete(cf: *mut ngx_conf_t) -> ngx_int_t {
             return FAILED;
         }
         conf.request_id = usize::try_from(index).ok();
+        body::install();
         add_handlers(cf)
     }
 }

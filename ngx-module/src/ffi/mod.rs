@@ -6,6 +6,7 @@
 //! | [`commands`] | directives: nginx's arguments -> `directives` |
 //! | [`hooks`] | configuration and process life |
 //! | [`handlers`] | phases and the status page |
+//! | [`body`] | the filter that sees the body as it arrives |
 //! | [`request`], [`headers`] | a safe view of a request, and its memory |
 //! | [`realip`] | the address a location's realip will find |
 //! | [`variables`] | `$nwaf_*` |
@@ -19,6 +20,7 @@
 
 use crate::guard::guard;
 
+mod body;
 mod commands;
 mod handlers;
 mod headers;

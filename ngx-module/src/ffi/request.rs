@@ -187,6 +187,11 @@ impl<'r> Request<'r> {
         unsafe { bytes(&self.get().unparsed_uri) }
     }
 
+    /// Whether the body is passed on while it is read, and not kept until it is whole.
+    pub fn streams_body(&self) -> bool {
+        self.get().request_body_no_buffering() != 0
+    }
+
     /// All header lines.
     pub fn headers(&self) -> Headers<'r> {
         Headers::new(&self.get().headers_in.headers.part)
