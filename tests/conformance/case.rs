@@ -275,9 +275,9 @@ impl Asked {
         })
     }
 
-    /// Whether a client can send it to an nginx that reads no bodies.
+    /// Whether a client can send it: its time is nobody's to choose.
     pub fn can_be_sent(&self) -> bool {
-        self.time.is_none() && self.body.is_none()
+        self.time.is_none()
     }
 
     /// The client that sends it: where a request does not name one, one of its country,
