@@ -2,6 +2,7 @@
 //! lines, configuration, protocols.
 
 mod bans;
+mod bodies;
 mod bypasses;
 mod config;
 mod country;
