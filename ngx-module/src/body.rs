@@ -2,9 +2,11 @@
 //!
 //! A body is looked at where something reads it: the filter in `ffi::body` sees it
 //! on its way into nginx's buffers, for `proxy_pass` and every other reader alike.
-//! nginx buffers a body before it passes it on, so the verdict comes first; where
-//! it would not (`proxy_request_buffering off`, gRPC), the filter holds back what
-//! has not been judged.
+//! nginx buffers a body before it passes it on, so the verdict comes first. Where
+//! it would not (`proxy_request_buffering off`, gRPC), the filter holds back a body of
+//! announced length until it is judged. A stream of unknown length flows, for its
+//! sender may wait for an answer to what was sent so far; only its end waits for the
+//! verdict, so that a site gets no refused body as a whole.
 //!
 //! Invariants: a body is judged once, by its first `nwaf_body_limit` bytes; a
 //! request that is decided without its body never waits for it; a body that comes

@@ -49,9 +49,17 @@ impl Recorder {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The bodies that came, chunks decoded, of connections with one request each.
+    /// The bodies that came, complete or not, chunks decoded, of connections with
+    /// one request each.
     pub fn bodies(&self) -> Vec<Vec<u8>> {
         self.seen().iter().filter_map(|bytes| body_of(bytes).map(|(body, _)| body)).collect()
+    }
+
+    /// Those that came to their end and are not empty.
+    pub fn whole_bodies(&self) -> Vec<Vec<u8>> {
+        let all = self.seen();
+        let whole = all.iter().filter_map(|bytes| body_of(bytes)).filter(|(_, whole)| *whole);
+        whole.map(|(body, _)| body).filter(|body| !body.is_empty()).collect()
     }
 }
 

@@ -4,8 +4,9 @@
 //! it in memory or in a temporary file. It does so for HTTP/1.x and HTTP/2, with and
 //! without `Content-Length`, chunks already decoded, and whoever asked for the body.
 //! This filter looks at the pieces as they pass and leaves them alone. Where the body
-//! is read while it is sent on (`request_body_no_buffering`), it lets nothing pass
-//! before the verdict.
+//! is sent on while it is read (`request_body_no_buffering`), it lets nothing pass
+//! before the verdict if the client has announced a length; of a stream without one
+//! the piece that completes it waits for the verdict.
 //!
 //! Nothing here waits: nginx calls again when more has come.
 
@@ -103,7 +104,7 @@ fn look(request: Request<'_>, input: *mut ngx_chain_t) -> Course {
         Body::Done => return Course::Pass,
         Body::Arriving(gathered) => gathered,
         Body::Unseen if body::is_wanted(request, judgement) => {
-            Gathered::new(request.location().body_limit(), request.streams_body())
+            Gathered::new(request.location().body_limit(), request.may_hold_body())
         }
         Body::Unseen => return Course::Pass,
     };

@@ -187,9 +187,11 @@ impl<'r> Request<'r> {
         unsafe { bytes(&self.get().unparsed_uri) }
     }
 
-    /// Whether the body is passed on while it is read, and not kept until it is whole.
-    pub fn streams_body(&self) -> bool {
-        self.get().request_body_no_buffering() != 0
+    /// Whether the body is passed on while it is read, and can wait for its verdict:
+    /// a client that has announced a length sends it all. One that has not may be
+    /// waiting for an answer before it sends more, as in gRPC.
+    pub fn may_hold_body(&self) -> bool {
+        self.get().request_body_no_buffering() != 0 && self.get().headers_in.chunked() == 0
     }
 
     /// All header lines.
