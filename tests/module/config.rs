@@ -28,6 +28,14 @@ fn bad_values_are_refused_with_directive_value_and_reason() {
         ("nwaf_block_status -403;", &["nwaf_block_status", "-403", "400-599"]),
         ("nwaf_block_status 403 404;", &["invalid number of arguments"]),
         ("nwaf_on_error maybe;", &["nwaf_on_error", "maybe", "pass or block"]),
+        ("nwaf_body_overflow maybe;", &["nwaf_body_overflow", "maybe", "pass or block"]),
+        ("nwaf_body_limit 0;", &["nwaf_body_limit", "0", "1 to 16m"]),
+        ("nwaf_body_limit 17m;", &["nwaf_body_limit", "17m", "1 to 16m"]),
+        ("nwaf_body_limit 1g;", &["nwaf_body_limit", "1g", "1 to 16m"]),
+        ("nwaf_body_limit k;", &["nwaf_body_limit", "k", "1 to 16m"]),
+        ("nwaf_body_limit +1k;", &["nwaf_body_limit", "+1k", "1 to 16m"]),
+        ("nwaf_body_limit 99999999999999999999;", &["nwaf_body_limit", "1 to 16m"]),
+        ("nwaf_body_limit 1k; nwaf_body_limit 2k;", &["nwaf_body_limit", "duplicate"]),
     ];
     for (line, words) in cases {
         let (accepted, said) = tested(&mut node, |site| site.http = line.into());
@@ -47,7 +55,9 @@ fn bad_values_are_refused_with_directive_value_and_reason() {
     assert!(!accepted && said.contains("nwaf_status"), "{said}");
     // None of this is known to nginx without the module; with it, good values pass.
     let (accepted, said) = tested(&mut node, |site| {
-        site.http = "nwaf passive; nwaf_block_status 444; nwaf_on_error block;".into();
+        site.http = "nwaf passive; nwaf_block_status 444; nwaf_on_error block; \
+            nwaf_body_limit 16M; nwaf_body_overflow block;"
+            .into();
     });
     assert!(accepted, "{said}");
     assert!(!said.contains("warn"), "{said}");

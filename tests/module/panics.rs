@@ -1,6 +1,7 @@
 //! A panic inside the module costs one request its analysis, never a worker.
 
-use support::node::{Node, blocking};
+use policy::{Policy, RuleText};
+use support::node::{Node, blocking, rule};
 use support::{Load, Site, among_others, artifacts};
 
 fn node(on_error: &str) -> Node {
@@ -10,7 +11,9 @@ fn node(on_error: &str) -> Node {
         server: "add_header X-Type $nwaf_block_type always;".into(),
         ..Site::default()
     });
-    node.publish(&blocking(&["198.51.100.7"]));
+    // "evil"
+    let text = RuleText { body: Some("ZXZpbA==".into()), ..RuleText::default() };
+    node.publish(&Policy { rules: vec![rule(1, text)], ..blocking(&["198.51.100.7"]) });
     node.nginx.run();
     node.nginx.expect_in_log("X-Nwaf-Fault");
     node.nginx.expect_in_log("nwaf: ");
@@ -45,6 +48,29 @@ fn a_second_panic_does_not_let_the_request_pass() {
         let node = node(on_error);
         assert_eq!(node.visit("/").header("X-Nwaf-Fault", "panic twice").status(), status);
         assert_eq!(node.visit("/").status(), 200);
+    }
+}
+
+#[test]
+fn a_panic_over_a_body_is_a_panic_like_another() {
+    let _turn = among_others();
+    for (on_error, status) in [("block", 403), ("pass", 200)] {
+        let node = node(on_error);
+        let workers = node.nginx.workers();
+        let post = |fault: &str, body: &str| {
+            node.visit("/").method("POST").header("X-Nwaf-Fault", fault).body(body).send()
+        };
+        assert_eq!(post("none", "evil").status, 403);
+        assert_eq!(post("none", "good").status, 200);
+        let answer = post("body panic", &"evil".repeat(10_000));
+        assert_eq!(answer.status, status);
+        if status == 200 {
+            assert_eq!(answer.json()["body_bytes"], 40_000, "the site got all of it");
+        } else {
+            assert_eq!(answer.header("x-type"), Some("11"));
+        }
+        assert_eq!(node.nginx.workers(), workers, "a worker died");
+        assert_eq!(node.nginx.status()["total"]["errors"], 1);
     }
 }
 
