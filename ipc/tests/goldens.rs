@@ -90,6 +90,7 @@ fn every_released_version_is_read_and_says_what_it_said() {
         let snapshot = Snapshot::from_bytes(&read("policy.nws")).unwrap();
         let bans = Bans::from_bytes(&read("bans.nws")).unwrap();
         assert_eq!((snapshot.meta(), bans.meta()), (META, META));
+        assert!(snapshot.needs_body());
         let none: Vec<(&str, &str)> = Vec::new();
         let probe = vec![("X-Probe", "1")];
         let cases: [(&str, &str, &str, Action, Option<u64>); 14] = [
@@ -150,4 +151,18 @@ fn every_released_version_is_read_and_says_what_it_said() {
             ["nwaf_rmq_host_exclude", "nwaf_put_body_exclude"]
         );
     }
+}
+
+#[test]
+fn only_active_rules_ask_for_bodies() {
+    let needs = |text: RuleText| {
+        let rules = vec![Rule::parse(1, &text).unwrap()];
+        let bytes = compile(&Policy { rules, ..Policy::default() }, META).unwrap();
+        Snapshot::from_bytes(&bytes).unwrap().needs_body()
+    };
+    let body = RuleText { body: Some("eA==".into()), ..RuleText::default() };
+    assert!(needs(body.clone()));
+    assert!(needs(RuleText { url: Some("L3g=".into()), ..body.clone() }));
+    assert!(!needs(RuleText { active: false, ..body.clone() }));
+    assert!(!needs(RuleText { args: body.body.clone(), body: None, ..body }));
 }
