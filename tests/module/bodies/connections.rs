@@ -78,7 +78,8 @@ fn slow_and_vanished_senders_hold_up_nobody() {
 #[test]
 fn the_next_request_of_a_connection_is_the_next_request() {
     let _turn = among_others();
-    let front = Front::new();
+    let streaming = "location / { PASS proxy_request_buffering off; proxy_http_version 1.1; }";
+    let (front, unbuffered) = (Front::new(), Front::with("nwaf on;", streaming, ""));
     let next = head("GET", "/next", "Connection: close\r\n");
     for (framing, harmless, evil) in [
         ("Content-Length: 6\r\n", b"evil=2".to_vec(), b"evil=1".to_vec()),
@@ -87,8 +88,11 @@ fn the_next_request_of_a_connection_is_the_next_request() {
         let start = head("POST", "/", framing);
         for split in [start.len(), start.len() + 3] {
             let both = [&start[..], &harmless, &next].concat();
-            let said = front.say(&[&both[..split], &both[split..]]);
-            assert_eq!(said.matches("HTTP/1.1 200").count(), 2, "{said}");
+            for front in [&front, &unbuffered] {
+                let said = front.say(&[&both[..split], &both[split..]]);
+                assert_eq!(said.matches("HTTP/1.1 200").count(), 2, "{said}");
+                assert_eq!(said.matches("Connection: keep-alive").count(), 1, "{said}");
+            }
             let before = front.upstream.seen().len();
             let both = [&start[..], &evil, &next].concat();
             let said = front.say(&[&both[..split], &both[split..]]);
@@ -120,19 +124,28 @@ fn error_pages_get_nothing_of_a_refused_body() {
             "",
         );
         for framing in ["Content-Length: 9000\r\n", "Transfer-Encoding: chunked\r\n"] {
-            let body = [b"evil=1".to_vec(), noise(8_994)].concat();
-            let sent = if framing.starts_with('T') { chunked(&body, 2_000) } else { body };
-            let start = head("POST", "/", framing);
-            let first = [&start[..], &sent[..3_000]].concat();
-            let said = front.say(&[&first, &sent[3_000..]]);
-            // The page of the upstream, under the status of the refusal.
-            assert!(said.starts_with("HTTP/1.1 403"), "{buffering:?} {framing:?}: {said:?}");
-            assert!(said.ends_with("\r\n\r\nok"), "{buffering:?} {framing:?}: {said:?}");
-            assert_eq!(front.upstream.bodies().last(), Some(&Vec::new()));
-            let start = head("POST", "/static", framing);
-            let said = front.say(&[&start, &sent]);
-            assert!(said.starts_with("HTTP/1.1 402"), "{said}");
+            // At once, or after nginx has taken some of it.
+            for (filler, first) in [(0, 3_000), (500, 300)] {
+                let mut body = noise(9_000);
+                body[filler..filler + 6].copy_from_slice(b"evil=1");
+                let sent = if framing.starts_with('T') { chunked(&body, 200) } else { body };
+                let start = head("POST", "/", framing);
+                let said = front.say(&[&start, &sent[..first], &sent[first..]]);
+                let what = format!("{buffering:?} {framing:?} {filler}");
+                // The page of the upstream, under the status of the refusal.
+                assert!(said.starts_with("HTTP/1.1 403"), "{what}: {said:?}");
+                assert!(said.ends_with("\r\n\r\nok"), "{what}: {said:?}");
+                let mut seen = front.upstream.seen().into_iter();
+                let asked = seen.rfind(|asked| asked.starts_with(b"POST / "));
+                let asked = asked.expect("a request for the page");
+                let asked = String::from_utf8_lossy(&asked).into_owned();
+                assert!(asked.ends_with("\r\n\r\n"), "{what}: {asked:?}");
+                assert!(!asked.to_ascii_lowercase().contains("chunked"), "{what}: {asked:?}");
+                let start = head("POST", "/static", framing);
+                let said = front.say(&[&start, &sent[..first], &sent[first..]]);
+                assert!(said.starts_with("HTTP/1.1 402"), "{what}: {said}");
+            }
         }
-        assert_eq!(front.node.nginx.logged("blocked by rule ID 1 in zone BODY").len(), 4);
+        assert_eq!(front.node.nginx.logged("blocked by rule ID 1 in zone BODY").len(), 8);
     }
 }
