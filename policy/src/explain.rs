@@ -140,7 +140,7 @@ impl Rule {
     /// Explains what became of the rule, held or not, active or not. A body that
     /// the settings leave unread must not be in `request`.
     pub fn explain(&self, request: &Request<'_>) -> RuleFinding {
-        let mut asked = Asked { blank: self.blank(), request, conditions: Vec::new() };
+        let mut asked = Asked { request, conditions: Vec::new() };
         let lossy = |text: &Vec<u8>| String::from_utf8_lossy(text).into_owned();
         asked.field("ip", &self.ip, ToString::to_string, |rule, e| rule.ip = Some(e));
         asked.field("domain", &self.domain, ToString::to_string, |rule, e| rule.domain = Some(e));
@@ -177,29 +177,10 @@ impl Rule {
         let holds = asked.conditions.iter().all(|condition| condition.state == State::Holds);
         RuleFinding { id: self.id, holds, conditions: asked.conditions }
     }
-
-    /// The rule without its conditions.
-    fn blank(&self) -> Self {
-        Self {
-            ip: None,
-            domain: None,
-            country: None,
-            url: None,
-            args: None,
-            body: None,
-            cookie: None,
-            ua: None,
-            referer: None,
-            other_headers: Vec::new(),
-            no_cookie: false,
-            ..*self
-        }
-    }
 }
 
 /// A rule whose conditions are asked one by one.
 struct Asked<'a> {
-    blank: Rule,
     request: &'a Request<'a>,
     conditions: Vec<ConditionFinding>,
 }
@@ -207,7 +188,7 @@ struct Asked<'a> {
 impl Asked<'_> {
     /// Whether a rule of only this condition holds.
     fn holds(&self, put: impl FnOnce(&mut Rule)) -> bool {
-        let mut rule = self.blank.clone();
+        let mut rule = Rule::blank(0);
         put(&mut rule);
         rule.matches(self.request, &mut Scratch::default())
     }

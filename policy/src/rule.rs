@@ -214,6 +214,28 @@ impl HeaderCondition {
 }
 
 impl Rule {
+    /// A rule without conditions, which would hold for every request: the beginning of one.
+    pub fn blank(id: u64) -> Self {
+        Self {
+            id,
+            lm: false,
+            api: true,
+            noban: false,
+            active: true,
+            no_cookie: false,
+            ip: None,
+            domain: None,
+            country: None,
+            url: None,
+            args: None,
+            body: None,
+            cookie: None,
+            ua: None,
+            referer: None,
+            other_headers: Vec::new(),
+        }
+    }
+
     /// Understands a rule; every bad field is reported.
     ///
     /// # Errors

@@ -111,22 +111,10 @@ impl View<'_> {
     /// A rule; nothing where it has no condition, which no verified file has.
     fn rule(&self, record: &RuleRecord) -> Option<Rule> {
         let mut rule = Rule {
-            id: record.id,
             lm: record.flags & rule_flag::OBSERVE != 0,
             api: record.flags & rule_flag::API != 0,
             noban: record.flags & rule_flag::NOBAN != 0,
-            active: true,
-            no_cookie: false,
-            ip: None,
-            domain: None,
-            country: None,
-            url: None,
-            args: None,
-            body: None,
-            cookie: None,
-            ua: None,
-            referer: None,
-            other_headers: Vec::new(),
+            ..Rule::blank(record.id)
         };
         let conditions = run(self.conditions, record.condition, record.conditions.into());
         for condition in conditions {
