@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use ipc::snapshot::{Bans, CompileError, LimitInForce, Meta, Snapshot, SnapshotError};
+use ipc::snapshot::{Bans, Beside, CompileError, LimitInForce, Meta, Snapshot, SnapshotError};
 use policy::text::Scratch;
 use policy::{Ban, Host, HostLists, Policy, Request, Verdict};
 
@@ -77,7 +77,7 @@ pub fn by_files(files: &Files, asked: &Asked, scratch: &mut Scratch) -> Answer {
     let Files { snapshot, bans } = files;
     asked.with(|request| {
         let Request { method, host, url, .. } = *request;
-        let verdict = snapshot.evaluate(bans.as_ref(), request, scratch);
+        let verdict = snapshot.evaluate(&Beside { bans: bans.as_ref(), ..Beside::default() }, request, scratch);
         scratch.begin();
         let seconds = |l: LimitInForce| (l.rate, l.window, l.block_time);
         Answer {

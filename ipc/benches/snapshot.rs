@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use generate::{HEADERS, HOST, TARGET, addresses, mixed_rule, numbers, text_rule};
-use ipc::snapshot::{CURRENT, Meta, Snapshot, Trust, compile, publish};
+use ipc::snapshot::{Beside, CURRENT, Meta, Snapshot, Trust, compile, publish};
 use policy::text::Scratch;
 use policy::{Action, AddressEntry, Host, Policy, Request, Rule, Settings};
 
@@ -71,9 +71,12 @@ fn evaluation(c: &mut Criterion) {
     let mut measure = |name: String, policy: Policy| {
         let snapshot = snapshot(&policy);
         let mut scratch = Scratch::default();
-        assert_eq!(snapshot.evaluate(None, &request, &mut scratch).action, Action::Pass);
+        assert_eq!(
+            snapshot.evaluate(&Beside::default(), &request, &mut scratch).action,
+            Action::Pass
+        );
         group.bench_function(name, |b| {
-            b.iter(|| snapshot.evaluate(None, black_box(&request), &mut scratch));
+            b.iter(|| snapshot.evaluate(&Beside::default(), black_box(&request), &mut scratch));
         });
     };
     measure("empty".into(), Policy::default());

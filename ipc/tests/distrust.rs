@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use ipc::snapshot::format::Header;
 use ipc::snapshot::{
-    Bans, CURRENT, Event, Follower, Meta, PREVIOUS, Snapshot, SnapshotError, Trust, compile,
-    compile_bans, publish,
+    Bans, Beside, CURRENT, Event, Follower, Meta, PREVIOUS, Snapshot, SnapshotError, Trust,
+    compile, compile_bans, publish,
 };
 use policy::text::Scratch;
 use policy::{Ban, BanKind, Host, HostPattern, Policy, Request, Rule, RuleText, Settings};
@@ -98,7 +98,7 @@ fn ask(snapshot: &Snapshot, bans: Option<&Bans>) {
             snapshot.limit(request.host);
             let scratch = &mut Scratch::default();
             snapshot.reads_body(b"POST", request.host, b"/up", scratch);
-            snapshot.evaluate(bans, &request, scratch);
+            snapshot.evaluate(&Beside { bans, ..Beside::default() }, &request, scratch);
         }
     }
 }

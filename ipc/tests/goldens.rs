@@ -9,7 +9,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use ipc::snapshot::format::FORMAT_VERSION;
-use ipc::snapshot::{Bans, Meta, Snapshot, compile, compile_bans};
+use ipc::snapshot::{Bans, Beside, Meta, Snapshot, compile, compile_bans};
 use policy::text::Scratch;
 use policy::{Action, Ban, BanKind, Host, HostPattern, Policy, Request, Rule, RuleText, Settings};
 
@@ -111,7 +111,7 @@ fn every_released_version_is_read_and_says_what_it_said() {
         ];
         let mut scratch = Scratch::default();
         let mut ask = |request: Request<'_>| {
-            let verdict = snapshot.evaluate(Some(&bans), &request, &mut scratch);
+            let verdict = snapshot.evaluate(&Beside::bans(&bans), &request, &mut scratch);
             (verdict.action, verdict.rule())
         };
         for (address, host, target, action, rule) in cases {

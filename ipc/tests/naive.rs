@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ipc::snapshot::format::list;
-use ipc::snapshot::{Meta, Snapshot, compile};
+use ipc::snapshot::{Beside, Meta, Snapshot, compile};
 use policy::text::Scratch;
 use policy::{Host, HostLists, Policy, Request, Rule, RuleText, Settings, Source};
 
@@ -162,7 +162,7 @@ fn texts_as_every_window_says() {
             let first =
                 (1..).zip(&words).find(|(_, word)| path.windows(word.len()).any(|w| w == **word));
             let request = Request::new(Host::normalised(b"a"), &path, &none);
-            let verdict = snapshot.evaluate(None, &request, &mut scratch);
+            let verdict = snapshot.evaluate(&Beside::default(), &request, &mut scratch);
             let shown = String::from_utf8_lossy(&path);
             assert_eq!(verdict.reasons.found() as usize, hits.count(), "{shown}");
             let deciding = verdict.deciding.map(|reason| reason.source);
@@ -189,7 +189,7 @@ fn a_header_that_is_repeated_selects_its_rules_once() {
     let request = Request { address, ..Request::new(Host::normalised(b"a"), b"/", &lines) };
     let mut scratch = Scratch::default();
     for _ in 0..2 {
-        let verdict = snapshot.evaluate(None, &request, &mut scratch);
+        let verdict = snapshot.evaluate(&Beside::default(), &request, &mut scratch);
         assert_eq!(verdict.reasons.found(), 1_000);
     }
     // What is kept for the next request follows the rules, not rules times lines.

@@ -1,6 +1,6 @@
 //! A clean request is decided without allocating.
 
-use ipc::snapshot::{Bans, Meta, Snapshot, compile, compile_bans};
+use ipc::snapshot::{Bans, Beside, Meta, Snapshot, compile, compile_bans};
 use policy::text::Scratch;
 use policy::{Action, Ban, BanKind, Host, Policy, Request, Rule, RuleText, Settings};
 
@@ -70,10 +70,16 @@ fn a_clean_request_allocates_nothing() {
     };
     let mut scratch = Scratch::default();
     // The first request makes the buffers that later ones find.
-    assert_eq!(snapshot.evaluate(Some(&bans), &request, &mut scratch).action, Action::Pass);
+    assert_eq!(
+        snapshot.evaluate(&Beside::bans(&bans), &request, &mut scratch).action,
+        Action::Pass
+    );
     let used = allocation_counter::measure(|| {
         for _ in 0..100 {
-            assert_eq!(snapshot.evaluate(Some(&bans), &request, &mut scratch).action, Action::Pass);
+            assert_eq!(
+                snapshot.evaluate(&Beside::bans(&bans), &request, &mut scratch).action,
+                Action::Pass
+            );
         }
     });
     assert_eq!(used.count_total, 0, "{used:?}");

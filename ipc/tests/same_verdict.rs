@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ipc::snapshot::{Bans, Meta, Snapshot, compile, compile_bans};
+use ipc::snapshot::{Bans, Beside, Meta, Snapshot, compile, compile_bans, limit_domain};
 use policy::explain::State;
 use policy::expression::Join;
 use policy::text::Scratch;
@@ -265,13 +265,14 @@ proptest! {
                 body: body.as_deref(),
                 country: *country,
             };
-            let verdict = snapshot.evaluate(Some(&file), &request, &mut scratch);
+            let verdict = snapshot.evaluate(&Beside::bans(&file), &request, &mut scratch);
             prop_assert_eq!(verdict, policy.evaluate(&bans, &request));
             prop_assert_eq!(decompiled.evaluate(&bans, &request), verdict);
             explanation_agrees(&policy, &bans, &request)?;
             prop_assert_eq!(snapshot.host_lists(host), policy.settings.host_lists(host));
-            let limit = policy.settings.limit(host).map(|limit| (limit.rate, limit.block_time));
-            let in_force = snapshot.limit(host).map(|limit| (limit.rate, limit.block_time));
+            let limit = policy.settings.limit(host);
+            let limit = limit.map(|l| (l.rate, l.block_time, limit_domain(&l.domain)));
+            let in_force = snapshot.limit(host).map(|l| (l.rate, l.block_time, l.domain));
             prop_assert_eq!(in_force, limit);
             scratch.begin();
             let reads = snapshot.reads_body(request.method, host, url, &mut scratch);

@@ -31,7 +31,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::{ArcSwapOption, Cache, Guard};
 use country::{Code, Countries};
 use ipc::snapshot::{
-    BANS, Bans, CURRENT, Event, Follower, PREVIOUS, Snapshot, SnapshotError, Trust,
+    BANS, Bans, Beside, CURRENT, Event, Follower, PREVIOUS, Snapshot, SnapshotError, Trust,
 };
 use policy::text::Scratch;
 
@@ -99,7 +99,8 @@ impl InForce {
         scratch: &mut Scratch,
     ) -> policy::Verdict {
         let time = self.clock_base + os::monotonic_s();
-        self.policy.evaluate(self.bans.as_deref(), &policy::Request { time, ..*request }, scratch)
+        let beside = Beside { bans: self.bans.as_deref(), ..Beside::default() };
+        self.policy.evaluate(&beside, &policy::Request { time, ..*request }, scratch)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The policy as plain data, and its reference evaluation.
 
 use crate::text::Scratch;
-use crate::verdict::{Decision, Source, Verdict, Zone};
+use crate::verdict::{Decision, Reason, Source, Verdict};
 use crate::{AddressEntry, Ban, HostLists, Request, Rule, Settings};
 
 /// A whole policy. The snapshot must give the same verdicts for it, faster.
@@ -36,8 +36,7 @@ impl Policy {
             request.address.is_some_and(|a| ban.matches(a, request.host, request.time))
         };
         for ban in bans.iter().filter(holds).filter(|ban| !ban.kind.is_dropped(lists)) {
-            let observed = ban.kind.is_observed(lists);
-            decision.hit(Source::Ban(ban.kind, ban.rule), Zone::Ip, observed, true);
+            decision.ban(ban.kind, ban.rule, ban.kind.is_observed(lists));
         }
         if decision.is_blocked() {
             return decision.finish();
@@ -47,7 +46,7 @@ impl Policy {
                 .block_list
                 .iter()
                 .any(|e| e.api && request.address.is_some_and(|a| e.matches(a, request.host)));
-            decision.hit(Source::BlockList, Zone::Ip, false, report);
+            decision.block_listed(report);
             if decision.is_blocked() {
                 return decision.finish();
             }
@@ -59,7 +58,13 @@ impl Policy {
         let request = &Request { body, ..*request };
         for rule in self.rules.iter().filter(|rule| rule.active) {
             if rule.matches(request, &mut scratch) {
-                decision.hit(Source::Rule(rule.id), rule.zone(), rule.lm, rule.api);
+                decision.hit(Reason {
+                    source: Source::Rule(rule.id),
+                    zone: rule.zone(),
+                    observed: rule.lm,
+                    api: rule.api,
+                    counts: !rule.noban,
+                });
             }
         }
         decision.finish()

@@ -184,6 +184,9 @@ pub struct Reason {
     pub observed: bool,
     /// Whether the hit is reported to the API.
     pub api: bool,
+    /// Whether a block by it counts for `nwaf_limit`: hits of rules without `noban`.
+    /// An address that is shut out already is not counted once more.
+    pub counts: bool,
 }
 
 /// Up to eight reasons in the order found, without allocation.
@@ -222,6 +225,8 @@ pub struct Verdict {
     pub deciding: Option<Reason>,
     /// Everything that was found.
     pub reasons: Reasons,
+    /// Whether anything that blocks counts for `nwaf_limit`.
+    pub counts: bool,
 }
 
 impl Verdict {
@@ -233,10 +238,10 @@ impl Verdict {
     /// White-listed by `source`.
     pub fn bypass(source: Source) -> Self {
         let zone = if source == Source::HostWhiteList { Zone::Domain } else { Zone::Ip };
-        let reason = Reason { source, zone, observed: false, api: false };
+        let reason = Reason { source, zone, observed: false, api: false, counts: false };
         let mut reasons = Reasons::default();
         reasons.push(reason);
-        Self { action: Action::Bypass, deciding: Some(reason), reasons }
+        Self { action: Action::Bypass, deciding: Some(reason), reasons, counts: false }
     }
 
     /// The block type: of the block, or of what would have blocked.
@@ -250,6 +255,18 @@ impl Verdict {
             0 => None,
             id => Some(id),
         }
+    }
+
+    /// The verdict of a request that led to a ban by `nwaf_limit`, or was overtaken by
+    /// one: what was found stays recorded, and the ban decides.
+    #[must_use]
+    pub fn banned(mut self, rule: u64) -> Self {
+        let source = Source::Ban(BanKind::Limit, rule);
+        let reason = Reason { source, zone: Zone::Ip, observed: false, api: true, counts: false };
+        self.reasons.push(reason);
+        self.action = Action::Block;
+        self.deciding = Some(reason);
+        self
     }
 
     /// The verdict of a place that records and never blocks (`nwaf passive`).
@@ -276,10 +293,11 @@ impl Decision {
     }
 
     /// Records a hit. `observed` is the hit's own passive flag.
-    pub fn hit(&mut self, source: Source, zone: Zone, observed: bool, api: bool) {
-        let observed = observed || self.observe_all;
-        let reason = Reason { source, zone, observed, api };
+    pub fn hit(&mut self, reason: Reason) {
+        let observed = reason.observed || self.observe_all;
+        let reason = Reason { observed, ..reason };
         self.verdict.reasons.push(reason);
+        self.verdict.counts |= reason.counts && !observed;
         if !observed && self.verdict.action != Action::Block {
             self.verdict.action = Action::Block;
             self.verdict.deciding = Some(reason);
@@ -287,6 +305,18 @@ impl Decision {
             self.verdict.action = Action::Observe;
             self.verdict.deciding = Some(reason);
         }
+    }
+
+    /// Records a ban.
+    pub fn ban(&mut self, kind: BanKind, rule: u64, observed: bool) {
+        let source = Source::Ban(kind, rule);
+        self.hit(Reason { source, zone: Zone::Ip, observed, api: true, counts: false });
+    }
+
+    /// Records that the block list names the address.
+    pub fn block_listed(&mut self, api: bool) {
+        let source = Source::BlockList;
+        self.hit(Reason { source, zone: Zone::Ip, observed: false, api, counts: false });
     }
 
     /// Whether a stage has blocked, so that later stages need not run.

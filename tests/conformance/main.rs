@@ -10,7 +10,7 @@ mod limits;
 mod live;
 
 use case::{Answer, Asked, Case, all};
-use ipc::snapshot::{Bans, Meta, Snapshot, compile, compile_bans};
+use ipc::snapshot::{Bans, Beside, Meta, Snapshot, compile, compile_bans};
 use policy::text::Scratch;
 
 /// Runs every request of every case and reports all that differ, not only the first.
@@ -65,7 +65,7 @@ fn snapshot() {
         let mut scratch = Scratch::default();
         let mut ask = |asked: &Asked| {
             asked.with_request(|r| {
-                let verdict = snapshot.evaluate(Some(&bans), r, &mut scratch);
+                let verdict = snapshot.evaluate(&Beside::bans(&bans), r, &mut scratch);
                 scratch.begin();
                 Answer {
                     verdict,

@@ -10,11 +10,35 @@ use policy::expression::{Join, step};
 use policy::request::HeaderClass;
 use policy::text::{FormField, Found, Scratch, contains};
 use policy::verdict::Decision;
-use policy::{BanKind, HostLists, Request, Source, Verdict, Zone};
+use policy::{BanKind, HostLists, Reason, Request, Source, Verdict, Zone};
 
 use super::format::*;
+use super::lookup::LimitInForce;
 use super::view::{View, run};
 use super::{Bans, Snapshot};
+
+/// What lies beside a policy because it changes faster, or in other hands.
+#[derive(Clone, Copy, Default)]
+pub struct Beside<'a> {
+    /// The bans of a file.
+    pub bans: Option<&'a Bans>,
+    /// The bans by `nwaf_limit`; `None` where there are none, which costs nothing.
+    pub limit_bans: Option<&'a dyn LimitBans>,
+}
+
+impl<'a> Beside<'a> {
+    /// The bans of a file and nothing else.
+    pub fn bans(bans: &'a Bans) -> Self {
+        Self { bans: Some(bans), ..Self::default() }
+    }
+}
+
+/// Addresses that have exceeded a limit, where blocked requests are counted.
+pub trait LimitBans {
+    /// The rule that led to the ban of an address for the hosts of an entry of
+    /// `nwaf_limit`, 0 for none; `None` where it is not banned.
+    fn banned_by(&self, address: IpAddr, limit: &LimitInForce) -> Option<u64>;
+}
 
 impl Snapshot {
     /// Whether any rule asks for the client's country. Linear in the conditions of
@@ -26,21 +50,22 @@ impl Snapshot {
 
     /// Decides one request as [`policy::Policy::evaluate`] does.
     ///
-    /// One address lookup (O(log n) inside one /16) in the policy and one in the
-    /// bans, one host probe for each label, one pass over the text that selects
+    /// One address lookup (O(log n) inside one /16) in the policy and one in each
+    /// kind of bans, one host probe for each label, one pass over the text that selects
     /// rules, then the selected rules in the order of their ids.
     pub fn evaluate(
         &self,
-        bans: Option<&Bans>,
+        beside: &Beside<'_>,
         request: &Request<'_>,
         scratch: &mut Scratch,
     ) -> Verdict {
         let view = self.view();
         let found = &mut scratch.found.rules;
         found.clear();
-        let mut bits = view.header.any_host;
+        let (mut bits, mut limit) = (view.header.any_host, view.header.any_limit);
         view.each_domain(request.host, |slot, itself| {
             bits |= if itself { slot.itself } else { slot.below };
+            limit = slot.closer_limit(itself, limit);
             found.extend_from_slice(view.rules_of(slot, itself));
         });
         let by_host = HostLists::from_bits(bits).unwrap_or_default();
@@ -54,14 +79,20 @@ impl Snapshot {
         }
         let observe = by_host.has(HostLists::OBSERVE) || by_address & list::OBSERVE != 0;
         let mut decision = Decision::new(observe);
-        if let Some(bans) = bans {
+        if let Some(bans) = beside.bans {
             bans.view().add_bans(by_host, request, &mut decision);
-            if decision.is_blocked() {
-                return decision.finish();
-            }
+        }
+        if let (Some(bans), Some(address)) = (beside.limit_bans, request.address)
+            && let Some(limit) = view.limit_in_force(limit)
+            && let Some(rule) = bans.banned_by(address, &limit)
+        {
+            decision.ban(BanKind::Limit, rule, BanKind::Limit.is_observed(by_host));
+        }
+        if decision.is_blocked() {
+            return decision.finish();
         }
         if by_address & list::BLOCK != 0 {
-            decision.hit(Source::BlockList, Zone::Ip, false, by_address & list::REPORT != 0);
+            decision.block_listed(by_address & list::REPORT != 0);
             if decision.is_blocked() {
                 return decision.finish();
             }
@@ -83,10 +114,13 @@ impl Snapshot {
         view.each_candidate(request, scratch, |position, scratch, found| {
             let Some(rule) = view.rules.get(position as usize) else { return };
             if asked.rule_holds(rule, scratch, found) {
-                let zone = Zone::from_number(rule.zone).unwrap_or_default();
-                let observed = rule.flags & rule_flag::OBSERVE != 0;
-                let api = rule.flags & rule_flag::API != 0;
-                decision.hit(Source::Rule(rule.id), zone, observed, api);
+                decision.hit(Reason {
+                    source: Source::Rule(rule.id),
+                    zone: Zone::from_number(rule.zone).unwrap_or_default(),
+                    observed: rule.flags & rule_flag::OBSERVE != 0,
+                    api: rule.flags & rule_flag::API != 0,
+                    counts: rule.flags & rule_flag::NOBAN == 0,
+                });
             }
         });
     }
@@ -103,8 +137,7 @@ impl View<'_> {
                 && !kind.is_dropped(lists)
                 && self.pattern_holds(ban.pattern, request.host);
             if holds {
-                let observed = kind.is_observed(lists);
-                decision.hit(Source::Ban(kind, ban.rule), Zone::Ip, observed, true);
+                decision.ban(kind, ban.rule, kind.is_observed(lists));
             }
         }
     }

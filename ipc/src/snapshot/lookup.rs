@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use policy::address::canonical;
 use policy::text::Scratch;
-use policy::{Host, HostLists};
+use policy::{Host, HostLists, HostPattern};
 
 use super::Snapshot;
 use super::format::*;
@@ -19,8 +19,26 @@ pub struct LimitInForce {
     pub window: u32,
     /// The ban in seconds; 0 never bans.
     pub block_time: u32,
-    /// The entry's position in the setting: what is counted and banned together.
-    pub entry: u32,
+    /// Names the entry's domain, over all generations: what is counted and banned together.
+    pub domain: u64,
+}
+
+/// What [`LimitInForce::domain`] is for an entry of this domain.
+pub fn limit_domain(domain: &HostPattern) -> u64 {
+    let reach = match domain {
+        HostPattern::Any => return ANY_DOMAIN,
+        HostPattern::Exact(_) => reach::SELF,
+        HostPattern::DomainAndBelow(_) => reach::SELF | reach::BELOW,
+        HostPattern::Below(_) => reach::BELOW,
+    };
+    named_domain(domain.domain().as_bytes(), reach)
+}
+
+/// No hash of a domain is likely to be this.
+const ANY_DOMAIN: u64 = 0;
+
+fn named_domain(domain: &[u8], reach: u8) -> u64 {
+    hash_step(name_hash(domain), reach)
 }
 
 impl<'a> View<'a> {
@@ -123,6 +141,19 @@ impl<'a> View<'a> {
         found.map(|(_, slot)| slot)
     }
 
+    /// What an entry of `nwaf_limit` says. O(length of its domain).
+    pub fn limit_in_force(&self, entry: u32) -> Option<LimitInForce> {
+        let LimitRecord { rate, window, block_time, pattern } = *self.limits.get(entry as usize)?;
+        let domain = match self.patterns.get(pattern as usize) {
+            _ if pattern == ANY => ANY_DOMAIN,
+            Some(record) => {
+                named_domain(self.piece(record.offset, record.length.into()), record.reach)
+            }
+            None => return None,
+        };
+        Some(LimitInForce { rate, window, block_time, domain })
+    }
+
     /// The patterns whose hosts have no bodies read at a path as served.
     pub fn body_patterns(&self, path: &[u8]) -> &'a [u32] {
         let slot = self.named(self.body_paths, name_hash(path), |name| name == path);
@@ -223,15 +254,8 @@ impl Snapshot {
     pub fn limit(&self, host: Host<'_>) -> Option<LimitInForce> {
         let view = self.view();
         let mut entry = view.header.any_limit;
-        view.each_domain(host, |slot, itself| {
-            let own = if itself { slot.limit_itself } else { slot.limit_below };
-            // Domains come in ascending length, so the last one is the closest.
-            if own != NONE {
-                entry = own;
-            }
-        });
-        let LimitRecord { rate, window, block_time, .. } = *view.limits.get(entry as usize)?;
-        Some(LimitInForce { rate, window, block_time, entry })
+        view.each_domain(host, |slot, itself| entry = slot.closer_limit(itself, entry));
+        view.limit_in_force(entry)
     }
 
     /// Whether any rule looks at bodies; where none does, reading one is in vain. O(1).

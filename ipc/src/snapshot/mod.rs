@@ -31,8 +31,9 @@ mod view;
 
 pub use compile::{compile, compile_bans};
 pub use error::{CompileError, SnapshotError};
+pub use evaluate::{Beside, LimitBans};
 pub use follow::{Event, Followed, Follower};
-pub use lookup::LimitInForce;
+pub use lookup::{LimitInForce, limit_domain};
 pub use publish::{publish, publish_bans};
 pub use read::{Bans, Counts, Meta, Snapshot, Trust};
 

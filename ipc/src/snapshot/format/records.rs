@@ -122,6 +122,18 @@ pub struct HostSlot {
     pub rules_below_count: u32,
 }
 
+impl HostSlot {
+    /// The entry of `nwaf_limit` for a host for which `entry` was the closest among
+    /// shorter domains; `itself` where the host is this domain.
+    #[inline]
+    pub fn closer_limit(&self, itself: bool, entry: u32) -> u32 {
+        match if itself { self.limit_itself } else { self.limit_below } {
+            NONE => entry,
+            own => own,
+        }
+    }
+}
+
 /// One entry of `nwaf_limit`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
