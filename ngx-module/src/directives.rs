@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use country::{Countries, CountryError};
 use ipc::snapshot::{CURRENT, PREVIOUS, Snapshot, Trust};
 
+use crate::ffi::limit_zone::LimitZone;
 use crate::ffi::realip::Realip;
 
 /// Where syncd publishes unless told otherwise.
@@ -97,15 +98,8 @@ impl BodyLimit {
     /// Reads the directive's value: bytes, or with the suffix `k` or `m`.
     pub fn parse(value: &str) -> Result<Self, String> {
         const RANGE: &str = "must be 1 to 16m bytes, as 65536, 64k or 1m";
-        let (digits, unit) = match value.as_bytes().last() {
-            Some(b'k' | b'K') => (&value[..value.len() - 1], 1 << 10),
-            Some(b'm' | b'M') => (&value[..value.len() - 1], 1 << 20),
-            _ => (value, 1),
-        };
-        let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-        let bytes = digits.parse::<usize>().ok().and_then(|count| count.checked_mul(unit));
-        match bytes {
-            Some(bytes @ 1..=Self::MAX) if plain => Ok(Self(bytes)),
+        match size(value) {
+            Some(bytes @ 1..=Self::MAX) => Ok(Self(bytes)),
             _ => Err(RANGE.to_owned()),
         }
     }
@@ -119,6 +113,84 @@ impl BodyLimit {
 impl Default for BodyLimit {
     fn default() -> Self {
         Self(128 << 10)
+    }
+}
+
+/// `nwaf_zone SIZE [ipv6_prefix=BITS]`: shared memory for limits and bans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ZoneSize {
+    /// Bytes, all that nginx needs for itself included.
+    pub bytes: usize,
+    /// Bits of an IPv6 address that are counted and banned together, 1-128.
+    pub ipv6_prefix: u8,
+}
+
+impl ZoneSize {
+    /// Below this a few hundred attackers would push each other out.
+    const MIN: usize = 64 << 10;
+    /// Far more than a site needs; a slip of the unit is caught.
+    const MAX: usize = 4 << 30;
+
+    /// Reads the directive's values.
+    pub fn parse(values: &[String]) -> Result<Self, (String, String)> {
+        const RANGE: &str = "must be 64k to 4g, as 65536, 512k, 16m or 1g";
+        let mut zone = Self::default();
+        for (nth, value) in values.iter().enumerate() {
+            let refuse = |why: &str| (value.clone(), why.to_owned());
+            match value.strip_prefix("ipv6_prefix=") {
+                Some(bits) if nth > 0 => {
+                    let plain = bits.bytes().all(|byte| byte.is_ascii_digit());
+                    let bits = bits.parse().ok().filter(|bits| plain && (1..=128).contains(bits));
+                    zone.ipv6_prefix = bits.ok_or_else(|| refuse("must be 1 to 128 bits"))?;
+                }
+                None if nth == 0 => {
+                    let bytes = size(value).filter(|bytes| (Self::MIN..=Self::MAX).contains(bytes));
+                    zone.bytes = bytes.ok_or_else(|| refuse(RANGE))?;
+                }
+                _ => return Err(refuse("must be SIZE or SIZE ipv6_prefix=BITS")),
+            }
+        }
+        Ok(zone)
+    }
+}
+
+impl Default for ZoneSize {
+    /// 16 MiB: room for 86,000 bans and the counts of at least 70,000 addresses. A /64 is the
+    /// smallest network an IPv6 client is given (RFC 6177, section 2).
+    fn default() -> Self {
+        Self { bytes: 16 << 20, ipv6_prefix: 64 }
+    }
+}
+
+/// A number of bytes, perhaps with the suffix `k`, `m` or `g`.
+fn size(value: &str) -> Option<usize> {
+    let (digits, unit) = match value.as_bytes().last()? {
+        b'k' | b'K' => (&value[..value.len() - 1], 1 << 10),
+        b'm' | b'M' => (&value[..value.len() - 1], 1 << 20),
+        b'g' | b'G' => (&value[..value.len() - 1], 1 << 30),
+        _ => (value, 1),
+    };
+    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if plain { digits.parse::<usize>().ok()?.checked_mul(unit) } else { None }
+}
+
+/// `nwaf_bans [lift]`: a page that lists bans, and perhaps lifts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BansPage {
+    /// Lists them.
+    List,
+    /// Lists them, and ends those that a DELETE names.
+    Lift,
+}
+
+impl BansPage {
+    /// Reads the directive's value; empty where there is none.
+    pub fn parse(value: &str) -> Result<Self, String> {
+        match value {
+            "" => Ok(Self::List),
+            "lift" => Ok(Self::Lift),
+            _ => Err("must be lift, or nothing for a page that only lists".to_owned()),
+        }
     }
 }
 
@@ -167,6 +239,8 @@ pub struct LocationConf {
     pub body_overflow: Option<BodyOverflow>,
     /// `nwaf_status`; not inherited.
     pub status: Option<()>,
+    /// `nwaf_bans`; not inherited.
+    pub bans: Option<BansPage>,
     /// Realip's directives are others here than in the server: the client's
     /// address changes only after the rewrite phase. Not inherited, but found
     /// out for each place.
@@ -217,6 +291,10 @@ pub struct MainConf {
     pub snapshot: Option<SnapshotDir>,
     /// `nwaf_geoip2`
     pub geoip2: Option<CountryFile>,
+    /// `nwaf_zone`
+    pub zone: Option<ZoneSize>,
+    /// The zone itself, once nginx has mapped it.
+    pub limit_zone: Option<LimitZone>,
     /// Whether any place says `nwaf on` or `nwaf passive`.
     pub enabled: bool,
     /// The index nginx gave to `$request_id` in this configuration.

@@ -9,6 +9,7 @@
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 
+use ipc::snapshot::LimitInForce;
 use policy::{Action, BlockType, Reason, Verdict};
 
 use crate::body::Body;
@@ -67,6 +68,8 @@ pub struct Judgement {
     verdict: RefCell<Option<Box<Verdict>>>,
     /// Generation of the policy that was asked.
     pub generation: Cell<Option<u64>>,
+    /// The limit a block of it counts for; nothing where none does.
+    pub limit: Cell<Option<LimitInForce>>,
     /// What happened to the request in the places it has been in.
     pub action: Cell<Action>,
     /// Observed hits that have been written to the error log.
@@ -92,6 +95,7 @@ impl Judgement {
             outcome: Cell::new(Outcome::Failed(Failure::Panic)),
             verdict: RefCell::new(None),
             generation: Cell::new(None),
+            limit: Cell::new(None),
             action: Cell::new(Action::Pass),
             told: RefCell::new(Vec::new()),
             blocked_told: Cell::new(false),

@@ -18,12 +18,14 @@
 
 #![deny(unsafe_code)]
 
+mod bans_page;
 mod body;
 mod countries;
 mod directives;
 mod ffi;
 mod guard;
 mod judgement;
+mod limits;
 mod phase;
 mod status;
 mod worker;

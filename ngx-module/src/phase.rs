@@ -17,6 +17,7 @@
 
 use std::net::IpAddr;
 
+use ipc::snapshot::LimitBans;
 use policy::text::Scratch;
 use policy::{Action, Host, Verdict};
 
@@ -25,6 +26,7 @@ use crate::ffi::log::Level;
 use crate::ffi::request::Request;
 use crate::guard::Panic;
 use crate::judgement::{Failure, Judgement, Outcome};
+use crate::limits::{self, Limits};
 use crate::worker::{self, InForce};
 use crate::zone::Counter;
 
@@ -160,9 +162,13 @@ pub fn judge(request: Request<'_>, judgement: &Judgement, body: Option<&[u8]>) {
             body,
             ..policy::Request::new(host, request.target(), &headers)
         };
-        judgement.conclude(&in_force.evaluate(&view, scratch));
+        let limits = Limits::of(request).filter(|limits| !limits.is_idle());
+        let limit_bans = limits.as_ref().map(|limits| limits as &dyn LimitBans);
+        let verdict = in_force.evaluate(limit_bans, &view, scratch);
+        judgement.conclude(&verdict);
+        judgement.limit.set(in_force.limit_for(&verdict, view.host));
         if let Some(line) = request.other_host_line() {
-            judge_other_host(in_force, scratch, view, line, judgement);
+            judge_other_host(in_force, limit_bans, scratch, view, line, judgement);
         }
         judgement.generation.set(Some(in_force.policy.meta().generation));
     });
@@ -176,6 +182,7 @@ pub fn judge(request: Request<'_>, judgement: &Judgement, body: Option<&[u8]>) {
 #[cold]
 fn judge_other_host(
     in_force: &InForce,
+    limit_bans: Option<&dyn LimitBans>,
     scratch: &mut Scratch,
     view: policy::Request<'_>,
     line: &[u8],
@@ -186,9 +193,10 @@ fn judge_other_host(
     if host == view.host {
         return;
     }
-    let verdict = in_force.evaluate(&policy::Request { host, ..view }, scratch);
+    let verdict = in_force.evaluate(limit_bans, &policy::Request { host, ..view }, scratch);
     if strictness(verdict.action) > strictness(judgement.verdict().action) {
         judgement.conclude(&verdict);
+        judgement.limit.set(in_force.limit_for(&verdict, host));
     }
 }
 
@@ -228,7 +236,11 @@ pub fn apply(request: Request<'_>, conf: &LocationConf, judgement: &Judgement) -
 fn apply_verdict(request: Request<'_>, conf: &LocationConf, judgement: &Judgement) -> Step {
     let passive = conf.mode() == Mode::Passive;
     let verdict = judgement.verdict();
-    let verdict = if passive { verdict.observed() } else { verdict };
+    let verdict = match verdict.action {
+        Action::Block if passive => verdict.observed(),
+        Action::Block => limits::count(request, judgement, verdict),
+        _ => verdict,
+    };
     settle(judgement, verdict.action);
     match verdict.action {
         Action::Pass | Action::Bypass => Step::Go,
@@ -326,12 +338,17 @@ fn tell_observed(request: Request<'_>, judgement: &Judgement, verdict: &Verdict,
 /// the request's `X-Nwaf-Fault` begins with `wanted`.
 #[cfg(feature = "fault-injection")]
 pub fn fault(request: Request<'_>, wanted: &[u8]) {
+    assert!(!wants_fault(request, wanted), "a panic was asked for");
+}
+
+/// Whether the request's `X-Nwaf-Fault` begins with `wanted`.
+#[cfg(feature = "fault-injection")]
+pub fn wants_fault(request: Request<'_>, wanted: &[u8]) -> bool {
     use policy::request::Headers as _;
+    let mut found = false;
     request.headers().visit(&mut |name, value| {
-        assert!(
-            !(name.eq_ignore_ascii_case(b"x-nwaf-fault") && value.starts_with(wanted)),
-            "a panic was asked for"
-        );
+        found |= name.eq_ignore_ascii_case(b"x-nwaf-fault") && value.starts_with(wanted);
         std::ops::ControlFlow::Continue(())
     });
+    found
 }

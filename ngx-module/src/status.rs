@@ -6,6 +6,8 @@
 
 use std::fmt::Write as _;
 
+use bans::Statistics;
+
 use crate::directives::{DEFAULT_SNAPSHOT_DIR, MainConf};
 use crate::ffi::os;
 use crate::worker;
@@ -18,6 +20,7 @@ pub fn json(conf: &MainConf, table: Option<&Table>) -> String {
     string(&mut out, env!("CARGO_PKG_VERSION"));
     snapshot(&mut out, conf);
     countries(&mut out, conf);
+    zone(&mut out, conf);
     workers(&mut out, table);
     out.push_str("}\n");
     out
@@ -77,6 +80,20 @@ fn countries(out: &mut String, conf: &MainConf) {
     out.push('}');
 }
 
+/// Limits and bans in shared memory.
+fn zone(out: &mut String, conf: &MainConf) {
+    out.push_str(",\"zone\":");
+    let Some(zone) = &conf.limit_zone else { return out.push_str("null") };
+    let statistics = zone.statistics(os::monotonic_ms());
+    let Statistics { size, bans, bans_room, addresses, cells, cells_room, .. } = statistics;
+    write(out, format_args!("{{\"size\":{size},\"bans\":{bans},\"bans_room\":{bans_room}"));
+    write(out, format_args!(",\"addresses\":{addresses}"));
+    write(out, format_args!(",\"cells\":{cells},\"cells_room\":{cells_room}"));
+    let Statistics { counted, made, lifted, forgotten, cut, resets, .. } = statistics;
+    write(out, format_args!(",\"counted\":{counted},\"made\":{made},\"lifted\":{lifted}"));
+    write(out, format_args!(",\"forgotten\":{forgotten},\"cut\":{cut},\"resets\":{resets}}}"));
+}
+
 fn workers(out: &mut String, table: Option<&Table>) {
     out.push_str(",\"workers\":[");
     let slots = table.into_iter().flat_map(Table::in_use);
@@ -108,21 +125,22 @@ fn workers(out: &mut String, table: Option<&Table>) {
     out.push('}');
 }
 
-/// A field that may be unknown.
-fn number(out: &mut String, name: &str, value: Option<u64>) {
+/// Writes a field that may be unknown.
+pub fn number(out: &mut String, name: &str, value: Option<u64>) {
     match value {
         Some(value) => write(out, format_args!(",\"{name}\":{value}")),
         None => write(out, format_args!(",\"{name}\":null")),
     }
 }
 
-fn write(out: &mut String, text: std::fmt::Arguments<'_>) {
+/// Writes formatted text.
+pub fn write(out: &mut String, text: std::fmt::Arguments<'_>) {
     // Writing to a string cannot fail.
     let _ = out.write_fmt(text);
 }
 
-/// A JSON string with what RFC 8259, section 7 wants escaped.
-fn string(out: &mut String, text: &str) {
+/// Writes a JSON string with what RFC 8259, section 7 wants escaped.
+pub fn string(out: &mut String, text: &str) {
     out.push('"');
     for character in text.chars() {
         match character {

@@ -31,9 +31,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::{ArcSwapOption, Cache, Guard};
 use country::{Code, Countries};
 use ipc::snapshot::{
-    BANS, Bans, Beside, CURRENT, Event, Follower, PREVIOUS, Snapshot, SnapshotError, Trust,
+    BANS, Bans, Beside, CURRENT, Event, Follower, LimitBans, LimitInForce, PREVIOUS, Snapshot,
+    SnapshotError, Trust,
 };
 use policy::text::Scratch;
+use policy::{Action, Host, Limit};
 
 use crate::countries::Watch;
 use crate::directives::{CountryFile, DirError, SnapshotDir, trust_of};
@@ -91,15 +93,27 @@ impl InForce {
         if self.asks_country { self.country_of(address) } else { None }
     }
 
+    /// The entries of `nwaf_limit` in force.
+    pub fn limits(&self) -> Vec<Limit> {
+        self.policy.limits()
+    }
+
+    /// The entry of `nwaf_limit` that a request counts for if it is blocked.
+    pub fn limit_for(&self, verdict: &policy::Verdict, host: Host<'_>) -> Option<LimitInForce> {
+        let counts = verdict.counts && verdict.action == Action::Block;
+        if counts { self.policy.limit(host) } else { None }
+    }
+
     /// Decides about a request, whose time is put in here.
     #[inline]
     pub fn evaluate(
         &self,
+        limit_bans: Option<&dyn LimitBans>,
         request: &policy::Request<'_>,
         scratch: &mut Scratch,
     ) -> policy::Verdict {
         let time = self.clock_base + os::monotonic_s();
-        let beside = Beside { bans: self.bans.as_deref(), ..Beside::default() };
+        let beside = Beside { bans: self.bans.as_deref(), limit_bans };
         self.policy.evaluate(&beside, &policy::Request { time, ..*request }, scratch)
     }
 }
@@ -498,7 +512,8 @@ pub fn number_of(meta: &Metadata) -> u64 {
     hasher.finish().max(NO_FILE + 1)
 }
 
-fn since_1970() -> Duration {
+/// What the wall clock says.
+pub fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 

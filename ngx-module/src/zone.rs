@@ -12,7 +12,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Names this layout of [`Table`].
-pub const MAGIC: u64 = u64::from_le_bytes(*b"nwafwk\x00\x03");
+pub const MAGIC: u64 = u64::from_le_bytes(*b"nwafwk\x00\x04");
 /// Workers that can be counted one by one. A reload has old and new ones at once.
 const SLOTS: usize = 256;
 /// In `pid` while a slot changes hands. No process has this id.
@@ -33,16 +33,19 @@ pub enum Counter {
     Errors,
     /// Snapshots refused.
     Refusals,
+    /// Addresses banned by `nwaf_limit`.
+    Bans,
 }
 
 /// Every counter with its name in the status, in the order of the enum.
-pub const COUNTERS: [(Counter, &str); 6] = [
+pub const COUNTERS: [(Counter, &str); 7] = [
     (Counter::Requests, "requests"),
     (Counter::Blocked, "blocked"),
     (Counter::Observed, "observed"),
     (Counter::Bypassed, "bypassed"),
     (Counter::Errors, "errors"),
     (Counter::Refusals, "refusals"),
+    (Counter::Bans, "bans"),
 ];
 
 /// The counters of one worker, or of all that have ended.

@@ -9,4 +9,5 @@ mod country;
 mod hosts;
 mod judging;
 mod life;
+mod limits;
 mod panics;

@@ -16,6 +16,11 @@ use super::format::*;
 use super::view::{View, between, run};
 
 impl Snapshot {
+    /// The entries of `nwaf_limit`. O(entries).
+    pub fn limits(&self) -> Vec<Limit> {
+        self.view().limit_entries()
+    }
+
     /// The policy in force, which gives every request the verdict that the snapshot
     /// gives. Linear in the snapshot; allocates about five times its size.
     pub fn policy(&self) -> Policy {
@@ -52,16 +57,7 @@ impl View<'_> {
             add(slot.itself & !slot.below, HostPattern::Exact(domain.clone()));
             add(slot.below & !slot.itself, HostPattern::Below(domain));
         }
-        settings.limit = self
-            .limits
-            .iter()
-            .map(|limit| Limit {
-                domain: self.pattern(limit.pattern),
-                rate: limit.rate,
-                per: if limit.window == 1 { Per::Second } else { Per::Minute },
-                block_time: limit.block_time,
-            })
-            .collect();
+        settings.limit = self.limit_entries();
         if self.header.no_bodies != 0 {
             settings.body_exclude.push(BodyExclusion { host: HostPattern::Any, path: None });
         }
@@ -96,6 +92,16 @@ impl View<'_> {
         for ((first, last), set) in self.v6_first.iter().zip(self.v6_last).zip(self.v6_sets) {
             at(AddressRange::V6 { first: *first, last: *last }, *set);
         }
+    }
+
+    fn limit_entries(&self) -> Vec<Limit> {
+        let entries = self.limits.iter().map(|limit| Limit {
+            domain: self.pattern(limit.pattern),
+            rate: limit.rate,
+            per: if limit.window == 1 { Per::Second } else { Per::Minute },
+            block_time: limit.block_time,
+        });
+        entries.collect()
     }
 
     fn pattern(&self, number: u32) -> HostPattern {

@@ -7,17 +7,18 @@ use std::ffi::{c_char, c_void};
 use std::ptr::null_mut;
 
 use nginx_sys::{
-    NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
+    NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE12, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
     NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, ngx_command_t, ngx_conf_t,
-    ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_str_t, ngx_uint_t,
+    ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_request_t,
+    ngx_int_t, ngx_str_t, ngx_uint_t,
 };
 use ngx::core::NGX_CONF_ERROR;
 
 use super::log::{self, Level};
 use super::{bytes, edge, handlers, hooks};
 use crate::directives::{
-    BlockStatus, BodyLimit, BodyOverflow, Checked, CountryFile, LocationConf, MainConf, Mode,
-    OnError, SnapshotDir,
+    BansPage, BlockStatus, BodyLimit, BodyOverflow, Checked, CountryFile, LocationConf, MainConf,
+    Mode, OnError, SnapshotDir, ZoneSize,
 };
 
 type Setter = extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char;
@@ -25,7 +26,7 @@ type Setter = extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) ->
 const ANYWHERE: u32 = NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1;
 
 /// nginx reads the table up to its empty end.
-pub(super) static mut COMMANDS: [ngx_command_t; 9] = [
+pub(super) static mut COMMANDS: [ngx_command_t; 11] = [
     command(c"nwaf", ANYWHERE, NGX_HTTP_LOC_CONF_OFFSET, set_mode),
     command(
         c"nwaf_snapshot",
@@ -48,6 +49,18 @@ pub(super) static mut COMMANDS: [ngx_command_t; 9] = [
         NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS,
         NGX_HTTP_LOC_CONF_OFFSET,
         set_status,
+    ),
+    command(
+        c"nwaf_zone",
+        NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE12,
+        NGX_HTTP_MAIN_CONF_OFFSET,
+        set_zone,
+    ),
+    command(
+        c"nwaf_bans",
+        NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS | NGX_CONF_TAKE1,
+        NGX_HTTP_LOC_CONF_OFFSET,
+        set_bans,
     ),
     ngx_command_t::empty(),
 ];
@@ -184,25 +197,78 @@ extern "C" fn set_geoip2(
     })
 }
 
+extern "C" fn set_zone(
+    cf: *mut ngx_conf_t,
+    command: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    edge(CONF_ERROR, || {
+        // SAFETY: as in `set_snapshot`.
+        unsafe {
+            let conf = &mut *conf.cast::<MainConf>();
+            if conf.zone.is_some() {
+                return DUPLICATE;
+            }
+            match ZoneSize::parse(&values(cf)) {
+                Ok(zone) => {
+                    conf.zone = Some(zone);
+                    OK
+                }
+                Err((value, why)) => {
+                    refuse(cf, &name(command), &value, &why);
+                    CONF_ERROR
+                }
+            }
+        }
+    })
+}
+
+extern "C" fn set_bans(
+    cf: *mut ngx_conf_t,
+    command: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    edge(CONF_ERROR, || {
+        // SAFETY: as in `set_mode`.
+        unsafe {
+            let conf = &mut *conf.cast::<LocationConf>();
+            let answer = set(cf, command, &mut conf.bans, BansPage::parse);
+            serve(cf, handlers::bans);
+            answer
+        }
+    })
+}
+
 extern "C" fn set_status(
     cf: *mut ngx_conf_t,
     _command: *mut ngx_command_t,
     conf: *mut c_void,
 ) -> *mut c_char {
     edge(CONF_ERROR, || {
-        // SAFETY: as in `set_mode`; `core` is nginx's own configuration of the place.
+        // SAFETY: as in `set_mode`.
         unsafe {
             let conf = &mut *conf.cast::<LocationConf>();
             if conf.status.replace(()).is_some() {
                 return DUPLICATE;
             }
-            let context = &*(*cf).ctx.cast::<ngx_http_conf_ctx_t>();
-            let index = (&raw const ngx_http_core_module.ctx_index).read();
-            let core = &mut *(*context.loc_conf.add(index)).cast::<ngx_http_core_loc_conf_t>();
-            core.handler = Some(handlers::status);
+            serve(cf, handlers::status);
         }
         OK
     })
+}
+
+/// Lets a handler answer all requests of the place whose configuration is being read.
+///
+/// # Safety
+/// `cf` must be the configuration being read, in a location.
+unsafe fn serve(cf: *mut ngx_conf_t, handler: extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t) {
+    // SAFETY: by this function's contract; `core` is nginx's own configuration of the place.
+    unsafe {
+        let context = &*(*cf).ctx.cast::<ngx_http_conf_ctx_t>();
+        let index = (&raw const ngx_http_core_module.ctx_index).read();
+        let core = &mut *(*context.loc_conf.add(index)).cast::<ngx_http_core_loc_conf_t>();
+        core.handler = Some(handler);
+    }
 }
 
 /// Checks something that workers will follow; `None` where it was refused and reported.
@@ -280,13 +346,24 @@ unsafe fn name(command: *mut ngx_command_t) -> String {
     String::from_utf8_lossy(unsafe { bytes(&(*command).name) }).into_owned()
 }
 
-/// The directive's only argument; bytes that are not UTF-8 are replaced, which
+/// The directive's first argument, empty where there is none; bytes that are not UTF-8 are replaced, which
 /// no value of ours survives.
 ///
 /// # Safety
-/// `cf` must be the configuration being read, at a directive with one argument.
+/// `cf` must be the configuration being read, at a directive.
 unsafe fn value(cf: *mut ngx_conf_t) -> String {
-    // SAFETY: by this function's contract the words are the directive and its argument.
-    let word = unsafe { (*(*cf).args).as_slice::<ngx_str_t>().get(1).map(|word| bytes(word)) };
-    String::from_utf8_lossy(word.unwrap_or_default()).into_owned()
+    // SAFETY: by this function's contract.
+    unsafe { values(cf) }.into_iter().next().unwrap_or_default()
+}
+
+/// All arguments of the directive.
+///
+/// # Safety
+/// `cf` must be the configuration being read, at a directive.
+unsafe fn values(cf: *mut ngx_conf_t) -> Vec<String> {
+    // SAFETY: by this function's contract the words are the directive and its arguments.
+    unsafe {
+        let words = (*(*cf).args).as_slice::<ngx_str_t>().iter().skip(1);
+        words.map(|word| String::from_utf8_lossy(bytes(word)).into_owned()).collect()
+    }
 }

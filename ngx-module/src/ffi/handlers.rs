@@ -1,14 +1,15 @@
 //! What nginx calls for a request.
 
 use nginx_sys::{
-    NGX_DECLINED, NGX_ERROR, NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_INTERNAL_SERVER_ERROR,
-    NGX_HTTP_NOT_ALLOWED, NGX_HTTP_OK, NGX_OK, ngx_buf_t, ngx_chain_t,
-    ngx_http_discard_request_body, ngx_http_output_filter, ngx_http_request_t,
+    NGX_DECLINED, NGX_ERROR, NGX_HTTP_DELETE, NGX_HTTP_GET, NGX_HTTP_HEAD,
+    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_ALLOWED, NGX_HTTP_OK, NGX_OK, ngx_buf_t,
+    ngx_chain_t, ngx_http_discard_request_body, ngx_http_output_filter, ngx_http_request_t,
     ngx_http_send_header, ngx_int_t, ngx_palloc, ngx_pcalloc, ngx_str_t,
 };
 
 use super::request::Request;
-use super::{edge, shared};
+use super::{bytes, edge, shared};
+use crate::bans_page::{self, Bans, Method};
 use crate::guard::guard;
 use crate::phase::{self, Moment, Step};
 use crate::status;
@@ -50,9 +51,38 @@ pub(super) extern "C" fn status(raw: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: nginx calls with the request it works on; the view ends with this call.
     let Some(request) = (unsafe { Request::new(raw) }) else { return FAILED };
     edge(FAILED, || {
+        // SAFETY: as above.
+        if unsafe { (*raw).method } & (NGX_HTTP_GET | NGX_HTTP_HEAD) as usize == 0 {
+            return NGX_HTTP_NOT_ALLOWED as ngx_int_t;
+        }
         let text = status::json(request.main_conf(), shared::table());
         // SAFETY: as above.
-        unsafe { answer(raw, text.as_bytes()) }
+        unsafe { answer(raw, NGX_HTTP_OK as u16, text.as_bytes()) }
+    })
+}
+
+/// The content handler of `nwaf_bans`.
+pub(super) extern "C" fn bans(raw: *mut ngx_http_request_t) -> ngx_int_t {
+    const FAILED: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+    // SAFETY: nginx calls with the request it works on; the view ends with this call.
+    let Some(request) = (unsafe { Request::new(raw) }) else { return FAILED };
+    edge(FAILED, || {
+        let (place, conf) = (request.location(), request.main_conf());
+        let Some(page) = place.bans else { return FAILED };
+        let zone = conf.limit_zone.as_ref();
+        let bans = Bans { zone, ipv6_prefix: conf.zone.unwrap_or_default().ipv6_prefix };
+        // SAFETY: as above.
+        let (method, query) = unsafe {
+            let method = match (*raw).method as u32 {
+                NGX_HTTP_GET | NGX_HTTP_HEAD => Method::List,
+                NGX_HTTP_DELETE => Method::Lift,
+                _ => Method::Other,
+            };
+            (method, bytes(&(*raw).args))
+        };
+        let (status, text) = bans_page::answer(page, method, query, bans);
+        // SAFETY: as above.
+        unsafe { answer(raw, status, text.as_bytes()) }
     })
 }
 
@@ -60,15 +90,12 @@ pub(super) extern "C" fn status(raw: *mut ngx_http_request_t) -> ngx_int_t {
 ///
 /// # Safety
 /// `raw` must be a request in its content phase.
-unsafe fn answer(raw: *mut ngx_http_request_t, text: &[u8]) -> ngx_int_t {
+unsafe fn answer(raw: *mut ngx_http_request_t, status: u16, text: &[u8]) -> ngx_int_t {
     const JSON: &[u8] = b"application/json";
     // SAFETY: by this function's contract the request, its pool and its output
     // are ours; the text is copied to the pool, which lives until it was sent.
     unsafe {
         let r = &mut *raw;
-        if r.method & (NGX_HTTP_GET | NGX_HTTP_HEAD) as usize == 0 {
-            return NGX_HTTP_NOT_ALLOWED as ngx_int_t;
-        }
         let discarded = ngx_http_discard_request_body(raw);
         if discarded != NGX_OK as ngx_int_t {
             return discarded;
@@ -85,7 +112,7 @@ unsafe fn answer(raw: *mut ngx_http_request_t, text: &[u8]) -> ngx_int_t {
         (*buffer).set_last_buf(u32::from(r.main == raw));
         (*buffer).set_last_in_chain(1);
 
-        r.headers_out.status = NGX_HTTP_OK as usize;
+        r.headers_out.status = status.into();
         r.headers_out.content_length_n = text.len() as i64;
         r.headers_out.content_type = ngx_str_t { len: JSON.len(), data: JSON.as_ptr().cast_mut() };
         r.headers_out.content_type_len = JSON.len();

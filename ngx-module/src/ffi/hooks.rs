@@ -12,7 +12,7 @@ use nginx_sys::{
 use ngx::core::Pool;
 
 use super::realip::{self, Realip};
-use super::{body, commands, edge, handlers, module, shared, variables};
+use super::{body, commands, edge, handlers, limit_zone, module, shared, variables};
 use crate::directives::{DEFAULT_SNAPSHOT_DIR, LocationConf, MainConf, SnapshotDir};
 use crate::{guard, worker};
 
@@ -66,6 +66,9 @@ unsafe fn complete(cf: *mut ngx_conf_t) -> ngx_int_t {
         let Some(conf) = main_conf(cf) else { return FAILED };
         if !conf.enabled {
             return DONE;
+        }
+        if limit_zone::request(cf, conf) != DONE {
+            return FAILED;
         }
         if conf.snapshot.is_none() {
             let directive = "nwaf_snapshot (default)";

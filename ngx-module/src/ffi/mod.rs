@@ -10,7 +10,7 @@
 //! | [`request`], [`headers`] | a safe view of a request, and its memory |
 //! | [`realip`] | the address a location's realip will find |
 //! | [`variables`] | `$nwaf_*` |
-//! | [`shared`] | the shared zone |
+//! | [`shared`], [`limit_zone`] | the shared zones: of the workers, and of limits and bans |
 //! | [`log`], [`os`] | the error log; signals, processes, time |
 //!
 //! Rules: each function nginx calls goes through [`edge`]; what these files give
@@ -25,6 +25,7 @@ mod commands;
 mod handlers;
 mod headers;
 mod hooks;
+pub mod limit_zone;
 pub mod log;
 mod module;
 pub mod os;

@@ -22,13 +22,40 @@ pub fn is_exiting() -> bool {
     }
 }
 
-/// Seconds of the monotonic clock when nginx last looked at it, at the latest
+/// Milliseconds of the monotonic clock when nginx last looked at it, at the latest
 /// when this event came. For the event loop.
 #[inline]
-pub fn monotonic_s() -> u64 {
+pub fn monotonic_ms() -> u64 {
     // SAFETY: a plain word that only the event loop, which calls this, writes.
-    let ms = unsafe { (&raw const nginx_sys::ngx_current_msec).read_volatile() };
-    ms as u64 / 1000
+    unsafe { (&raw const nginx_sys::ngx_current_msec).read_volatile() as u64 }
+}
+
+/// The same in seconds.
+#[inline]
+pub fn monotonic_s() -> u64 {
+    monotonic_ms() / 1000
+}
+
+/// Ends this process as `kill -9` does.
+#[cfg(feature = "fault-injection")]
+pub fn die() -> ! {
+    // SAFETY: the call has no conditions; the process does not see its end.
+    unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+    std::process::abort()
+}
+
+/// Numbers that nobody can foresee.
+pub fn random() -> [u64; 3] {
+    let mut numbers = [0_u64; 3];
+    // SAFETY: the call writes at most as many bytes as the numbers have. It fails in no
+    // system that nginx runs on; then the address below is the only secret.
+    let written = unsafe {
+        libc::getrandom(numbers.as_mut_ptr().cast(), size_of_val(&numbers), libc::GRND_NONBLOCK)
+    };
+    if usize::try_from(written) != Ok(size_of_val(&numbers)) {
+        numbers[0] ^= (&raw const numbers).addr() as u64 ^ monotonic_now_s();
+    }
+    numbers
 }
 
 /// Seconds of the same clock now. For any thread.
