@@ -77,7 +77,11 @@ pub fn by_files(files: &Files, asked: &Asked, scratch: &mut Scratch) -> Answer {
     let Files { snapshot, bans } = files;
     asked.with(|request| {
         let Request { method, host, url, .. } = *request;
-        let verdict = snapshot.evaluate(&Beside { bans: bans.as_ref(), ..Beside::default() }, request, scratch);
+        let verdict = snapshot.evaluate(
+            &Beside { bans: bans.as_ref(), ..Beside::default() },
+            request,
+            scratch,
+        );
         scratch.begin();
         let seconds = |l: LimitInForce| (l.rate, l.window, l.block_time);
         Answer {
