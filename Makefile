@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # rustup puts cargo where only login shells look.
 export PATH := $(PATH):$(HOME)/.cargo/bin
-.PHONY: help run test bench build module package check fuzz packages
+.PHONY: help run test bench build module package check fuzz soak packages
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ package: ## build Debian packages (a later version)
 
 check: packages ## format, lints, dependency directions, licences, unsafe, file shapes
 	@scripts/check
+
+soak: packages ## thirty minutes of load with another policy every second (NWAF_SOAK_SECONDS)
+	@scripts/soak $${NWAF_SOAK_SECONDS:-1800}
 
 fuzz: packages ## fuzz the parsers and the snapshot reader, a minute each (NWAF_FUZZ_SECONDS)
 	@scripts/fuzz $${NWAF_FUZZ_SECONDS:-60}
