@@ -1,34 +1,17 @@
 //! What reading a database and asking it cost, for one of 500,000 networks, about
 //! as many as those of whole countries have.
 
+mod generate;
+
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use country::Countries;
 use criterion::{Criterion, criterion_group, criterion_main};
 use maxminddb::{PathElement, Reader};
-use support::Mmdb;
-
-const V4: u32 = 300_000;
-const V6: u32 = 200_000;
-
-fn database() -> Vec<u8> {
-    let mut random = fastrand::Rng::with_seed(1);
-    let mut code = || format!("{}{}", random.char('A'..='Z'), random.char('A'..='J'));
-    let mut all = Mmdb::default();
-    for n in 0..V4 {
-        let address = Ipv4Addr::from(0x0100_0000 + n * 0x2800);
-        all = all.put(&format!("{address}/21"), &code());
-    }
-    for n in 0..V6 {
-        let address = Ipv6Addr::from((0x2a00 << 112) + (u128::from(n) << 84));
-        all = all.put(&format!("{address}/44"), &code());
-    }
-    all.bytes()
-}
 
 fn countries(criterion: &mut Criterion) {
-    let bytes = database();
+    let bytes = generate::database();
     let countries = Countries::from_bytes(&bytes).expect("is a database");
     println!("{} bytes, {} ranges", bytes.len(), countries.ranges());
     let mut random = fastrand::Rng::with_seed(2);
