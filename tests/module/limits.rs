@@ -145,7 +145,9 @@ fn only_blocks_that_count_are_counted() {
         "rate=1r/m block_time=600",
         Site {
             server: "location / { proxy_pass http://echo; }
-                 location /passive { nwaf passive; proxy_pass http://echo; }"
+                 location /passive { nwaf passive; proxy_pass http://echo; }
+                 error_page 403 /denied;
+                 location /denied { proxy_pass http://echo; }"
                 .into(),
             ..Site::default()
         },
@@ -159,8 +161,7 @@ fn only_blocks_that_count_are_counted() {
     assert_eq!((limited.zone("counted"), limited.zone("bans")), (0, 0));
     assert_eq!(limited.attack(ATTACKER, 2), ["5", "6"]);
     assert_eq!(limited.seen(ATTACKER, "/passive/x"), is(200, "6"), "passive places only record");
-    // An error page and an internal redirect are the same request.
-    assert_eq!(limited.zone("counted"), 2);
+    assert_eq!(limited.zone("counted"), 2, "an error page is no second request");
 }
 
 #[test]
