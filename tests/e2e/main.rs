@@ -4,6 +4,7 @@ mod churn;
 mod deltas;
 mod demo;
 mod latency;
+mod limits;
 mod lists;
 mod refusals;
 mod samples;
