@@ -2,6 +2,7 @@
 //!
 //! Entries are resolved by host here; counting is the module's.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -109,13 +110,29 @@ fn number(text: &str) -> Option<u32> {
 /// # Errors
 /// Bad entries, two entries for one domain, and more than [`LIMITS`] entries.
 pub fn parse(field: &str, text: &str) -> Result<Vec<Limit>, Vec<Invalid>> {
-    let limits: Vec<Limit> = list::parse(field, text)?;
-    if limits.len() > LIMITS {
+    let mut limits = Vec::new();
+    add(field, &mut limits, list::parse(field, text)?)?;
+    Ok(limits)
+}
+
+/// Puts `more` entries behind those that are there.
+///
+/// # Errors
+/// As [`parse`], about all of them together. Nothing is added then.
+pub(crate) fn add(
+    field: &str,
+    limits: &mut Vec<Limit>,
+    mut more: Vec<Limit>,
+) -> Result<(), Vec<Invalid>> {
+    if limits.len() + more.len() > LIMITS {
         let reason = format!("more than {LIMITS} entries");
         return Err(vec![Invalid::new(field, "", reason, "use .example.com for many hosts")]);
     }
-    let mut seen = std::collections::HashSet::new();
-    let twice = limits.iter().enumerate().filter(|(_, limit)| !seen.insert(&limit.domain));
+    let mut seen = HashSet::new();
+    // A walk over those before, for lines of one entry are the rule.
+    let twice = more.iter().enumerate().filter(|(_, limit)| {
+        !seen.insert(&limit.domain) || limits.iter().any(|own| own.domain == limit.domain)
+    });
     let refused: Vec<_> = twice
         .map(|(index, limit)| {
             let reason = format!("the domain {} has another entry already", limit.domain);
@@ -123,7 +140,12 @@ pub fn parse(field: &str, text: &str) -> Result<Vec<Limit>, Vec<Invalid>> {
             Invalid::new(format!("{field}[{index}]"), &limit.to_string(), reason, remedy)
         })
         .collect();
-    if refused.is_empty() { Ok(limits) } else { Err(refused) }
+    if refused.is_empty() {
+        limits.append(&mut more);
+        Ok(())
+    } else {
+        Err(refused)
+    }
 }
 
 /// How closely a pattern names a host it matches; larger is closer: the host

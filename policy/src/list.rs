@@ -35,12 +35,7 @@ where
     let mut further = 0_usize;
     for (index, element) in elements.into_iter().enumerate() {
         if index >= LIST_ENTRIES {
-            refused.push(Invalid::new(
-                field,
-                "",
-                format!("the list has more than {LIST_ENTRIES} entries"),
-                "merge neighbouring addresses into networks or ranges",
-            ));
+            refused.push(too_long(field));
             break;
         }
         match element.trim().parse() {
@@ -55,6 +50,12 @@ where
         refused.push(Invalid::new(field, "", reason, "mend those that are named and try again"));
     }
     if refused.is_empty() { Ok(parsed) } else { Err(refused) }
+}
+
+/// Why a list with more than [`LIST_ENTRIES`] elements is refused.
+pub(crate) fn too_long(field: &str) -> Invalid {
+    let reason = format!("the list has more than {LIST_ENTRIES} entries");
+    Invalid::new(field, "", reason, "merge neighbouring addresses into networks or ranges")
 }
 
 #[cfg(test)]

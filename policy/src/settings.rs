@@ -1,108 +1,19 @@
 //! The thirteen settings of the nginx module that the specification lists.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
 
 use crate::body::BodyExclusion;
 use crate::limit::{self, Limit};
+use crate::limits::LIST_ENTRIES;
 use crate::text::Scratch;
-use crate::{AddressEntry, Host, HostLists, HostPattern, Invalid, list};
-
-/// The name of a setting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Key {
-    /// `nwaf_limit`
-    Limit,
-    /// `nwaf_ip_wl`
-    IpWl,
-    /// `nwaf_ip_lm`
-    IpLm,
-    /// `nwaf_host_wl`
-    HostWl,
-    /// `nwaf_host_lm`
-    HostLm,
-    /// `nwaf_mla_host_lm`
-    MlaHostLm,
-    /// `nwaf_ai_extra_host_wl`
-    AiExtraHostWl,
-    /// `nwaf_ai_extra_host_lm`
-    AiExtraHostLm,
-    /// `nwaf_bf_detect_host_lm`
-    BfDetectHostLm,
-    /// `nwaf_ddos_detect_host_lm`
-    DdosDetectHostLm,
-    /// `nwaf_rmq_host_exclude`
-    RmqHostExclude,
-    /// `nwaf_body_exclude`
-    BodyExclude,
-    /// `nwaf_put_body_exclude`
-    PutBodyExclude,
-}
-
-impl Key {
-    /// Every key, in the order of the specification's table.
-    pub const ALL: [Self; 13] = [
-        Self::Limit,
-        Self::IpWl,
-        Self::IpLm,
-        Self::HostWl,
-        Self::HostLm,
-        Self::MlaHostLm,
-        Self::AiExtraHostWl,
-        Self::AiExtraHostLm,
-        Self::BfDetectHostLm,
-        Self::DdosDetectHostLm,
-        Self::RmqHostExclude,
-        Self::BodyExclude,
-        Self::PutBodyExclude,
-    ];
-
-    /// The name users write.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Limit => "nwaf_limit",
-            Self::IpWl => "nwaf_ip_wl",
-            Self::IpLm => "nwaf_ip_lm",
-            Self::HostWl => "nwaf_host_wl",
-            Self::HostLm => "nwaf_host_lm",
-            Self::MlaHostLm => "nwaf_mla_host_lm",
-            Self::AiExtraHostWl => "nwaf_ai_extra_host_wl",
-            Self::AiExtraHostLm => "nwaf_ai_extra_host_lm",
-            Self::BfDetectHostLm => "nwaf_bf_detect_host_lm",
-            Self::DdosDetectHostLm => "nwaf_ddos_detect_host_lm",
-            Self::RmqHostExclude => "nwaf_rmq_host_exclude",
-            Self::BodyExclude => "nwaf_body_exclude",
-            Self::PutBodyExclude => "nwaf_put_body_exclude",
-        }
-    }
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Key {
-    type Err = Invalid;
-
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        Self::ALL.into_iter().find(|key| key.name() == text).ok_or_else(|| {
-            let names: Vec<_> = Self::ALL.iter().map(|key| key.name()).collect();
-            Invalid::new(
-                text,
-                text,
-                "there is no such setting",
-                format!("the settings are {}", names.join(", ")),
-            )
-        })
-    }
-}
+use crate::{AddressEntry, Host, HostLists, HostPattern, Invalid, Key, Keys, list};
 
 /// The active settings, understood.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
+    /// The settings that were given a value, an empty one too: where two sources have
+    /// settings, a key that is given in the one takes no value of the other.
+    pub given: Keys,
     /// `nwaf_limit`; no two entries have the same domain.
     pub limit: Vec<Limit>,
     /// `nwaf_ip_wl`
@@ -127,12 +38,18 @@ impl Settings {
         let mut refused = Vec::new();
         for (name, value) in pairs {
             let outcome = match name.parse::<Key>() {
-                Ok(key) => settings.set(key, value),
+                Ok(key) => settings.replace(key, value),
                 Err(why) => Err(vec![why]),
             };
             refused.extend(outcome.err().unwrap_or_default());
         }
         if refused.is_empty() { Ok(settings) } else { Err(refused) }
+    }
+
+    /// Gives a setting another value: of a name that comes twice, the last value counts.
+    fn replace(&mut self, key: Key, value: &str) -> Result<(), Vec<Invalid>> {
+        self.take_over(key, &Self::default());
+        self.add(key, value)
     }
 
     /// The host lists that hold for a host. O(entries).
@@ -168,13 +85,35 @@ impl Settings {
         !self.body_exclude.iter().any(|entry| entry.matches(host, path))
     }
 
-    fn set(&mut self, key: Key, value: &str) -> Result<(), Vec<Invalid>> {
+    /// These settings and, for keys that are not given here, those of `local`.
+    #[must_use]
+    pub fn over(&self, local: &Self) -> Self {
+        let mut both = self.clone();
+        local.given.without(self.given).iter().for_each(|key| both.take_over(key, local));
+        both
+    }
+
+    /// The settings of these keys alone.
+    #[must_use]
+    pub fn only(&self, keys: Keys) -> Self {
+        let mut few = Self::default();
+        self.given.iter().filter(|key| keys.has(*key)).for_each(|key| few.take_over(key, self));
+        few
+    }
+
+    /// Adds what another line says about a setting to what the lines before it said.
+    /// O(entries of the value), for `nwaf_limit` times those before it.
+    ///
+    /// # Errors
+    /// As [`Settings::parse`], and where both together are more than one setting may
+    /// hold or name a domain twice. Nothing is added then.
+    pub fn add(&mut self, key: Key, value: &str) -> Result<(), Vec<Invalid>> {
         let name = key.name();
         match key {
-            Key::Limit => self.limit = limit::parse(name, value)?,
-            Key::IpWl => self.ip_wl = list::parse(name, value)?,
-            Key::IpLm => self.ip_lm = list::parse(name, value)?,
-            Key::BodyExclude => self.body_exclude = list::parse(name, value)?,
+            Key::Limit => limit::add(name, &mut self.limit, limit::parse(name, value)?)?,
+            Key::IpWl => append(name, &mut self.ip_wl, list::parse(name, value)?)?,
+            Key::IpLm => append(name, &mut self.ip_lm, list::parse(name, value)?)?,
+            Key::BodyExclude => append(name, &mut self.body_exclude, list::parse(name, value)?)?,
             Key::HostWl
             | Key::HostLm
             | Key::MlaHostLm
@@ -184,11 +123,42 @@ impl Settings {
             | Key::DdosDetectHostLm
             | Key::RmqHostExclude
             | Key::PutBodyExclude => {
-                self.hosts.insert(key, list::parse(name, value)?);
+                let more = list::parse(name, value)?;
+                append(name, self.hosts.entry(key).or_default(), more)?;
             }
         }
+        self.given = self.given.with(Keys::of(key));
         Ok(())
     }
+
+    fn take_over(&mut self, key: Key, from: &Self) {
+        match key {
+            Key::Limit => self.limit.clone_from(&from.limit),
+            Key::IpWl => self.ip_wl.clone_from(&from.ip_wl),
+            Key::IpLm => self.ip_lm.clone_from(&from.ip_lm),
+            Key::BodyExclude => self.body_exclude.clone_from(&from.body_exclude),
+            Key::HostWl
+            | Key::HostLm
+            | Key::MlaHostLm
+            | Key::AiExtraHostWl
+            | Key::AiExtraHostLm
+            | Key::BfDetectHostLm
+            | Key::DdosDetectHostLm
+            | Key::RmqHostExclude
+            | Key::PutBodyExclude => {
+                self.hosts.insert(key, from.hosts.get(&key).cloned().unwrap_or_default());
+            }
+        }
+        self.given = self.given.with(Keys::of(key));
+    }
+}
+
+fn append<T>(name: &str, list: &mut Vec<T>, mut more: Vec<T>) -> Result<(), Vec<Invalid>> {
+    if list.len() + more.len() > LIST_ENTRIES {
+        return Err(vec![list::too_long(name)]);
+    }
+    list.append(&mut more);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -232,5 +202,73 @@ mod tests {
             let refused = Settings::parse([(name, value)]).unwrap_err();
             assert!(refused[0].field.starts_with(name), "{name} {value}: {refused:?}");
         }
+    }
+
+    #[test]
+    fn lines_add_up_and_a_refused_one_adds_nothing() {
+        let mut settings = Settings::default();
+        for (key, value) in [
+            (Key::IpWl, "192.0.2.1, 192.0.2.2"),
+            (Key::IpWl, "domain=a.com 192.0.2.3"),
+            (Key::HostLm, ""),
+            (Key::Limit, "rate=5r/m block_time=600"),
+            (Key::Limit, "domain=a.com rate=1r/s block_time=1"),
+            (Key::PutBodyExclude, ".a.com"),
+            (Key::PutBodyExclude, ".b.com"),
+        ] {
+            settings.add(key, value).unwrap();
+        }
+        let before = settings.clone();
+        let refused = settings.add(Key::Limit, "domain=A.com rate=2r/s block_time=1").unwrap_err();
+        assert!(refused[0].reason.contains("another entry already"), "{refused:?}");
+        settings.add(Key::IpWl, "192.0.2.4, 192.0.2").unwrap_err();
+        assert_eq!(settings, before);
+        let at_once = Settings::parse([
+            ("nwaf_ip_wl", "192.0.2.1, 192.0.2.2, domain=a.com 192.0.2.3"),
+            ("nwaf_host_lm", ""),
+            ("nwaf_limit", "rate=5r/m block_time=600, domain=a.com rate=1r/s block_time=1"),
+            ("nwaf_put_body_exclude", ".a.com, .b.com"),
+        ]);
+        assert_eq!(Ok(settings), at_once);
+    }
+
+    #[test]
+    fn together_lines_may_not_hold_more_than_one_setting_may() {
+        use crate::limits::LIMITS;
+        let mut settings = Settings::default();
+        for n in 0..LIMITS {
+            settings.add(Key::Limit, &format!("domain=h{n}.a rate=1r/m block_time=1")).unwrap();
+        }
+        let refused = settings.add(Key::Limit, "rate=1r/m block_time=1").unwrap_err();
+        assert!(refused[0].reason.contains("more than"), "{refused:?}");
+    }
+
+    #[test]
+    fn a_given_key_takes_nothing_from_the_other_source() {
+        let value = |key: Key, nth: u8| match key {
+            Key::Limit => format!("rate={nth}r/m block_time=1"),
+            Key::IpWl | Key::IpLm => format!("192.0.2.{nth}"),
+            Key::BodyExclude => format!("a.com/{nth}"),
+            _ => format!("h{nth}.com"),
+        };
+        let all = |nth| {
+            let pairs = Key::ALL.map(|key| (key.name(), value(key, nth)));
+            Settings::parse(pairs.iter().map(|(key, value)| (*key, value.as_str()))).unwrap()
+        };
+        let local = all(1);
+        for key in Key::ALL {
+            let api = all(2).only(Keys::of(key));
+            assert_eq!(api.given, Keys::of(key));
+            let both = api.over(&local);
+            assert_eq!(both.given, Keys::ALL);
+            assert_eq!(both.only(Keys::of(key)), api, "{key}");
+            let rest = Keys::ALL.without(Keys::of(key));
+            assert_eq!(both.only(rest), local.only(rest), "{key}");
+            // Given and empty is not the same as not given.
+            let none = Settings::parse([(key.name(), "")]).unwrap().over(&local);
+            assert_eq!(none.only(Keys::of(key)), Settings::parse([(key.name(), "")]).unwrap());
+        }
+        assert_eq!(Settings::default().over(&local), local);
+        assert_eq!(local.over(&Settings::default()), local);
     }
 }
