@@ -164,6 +164,14 @@ fn every_reason_to_refuse_is_named() {
     assert!(matches!(refused(&|f| *f.last_mut().unwrap() ^= 1), SnapshotError::Checksum));
     assert!(matches!(
         refused(&|f| {
+            // A setting that nobody knows, in `given`.
+            f[147] = 0x80;
+            reseal(f);
+        }),
+        SnapshotError::Malformed("header")
+    ));
+    assert!(matches!(
+        refused(&|f| {
             // The first entry of the table names the second section, which then comes twice.
             f[size_of::<Header>()] = 1;
             reseal(f);

@@ -1,14 +1,17 @@
 //! The snapshot's verdict is the policy's verdict, for random policies and requests.
 
+use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ipc::snapshot::{Bans, Beside, Meta, Snapshot, compile, compile_bans, limit_domain};
+use ipc::snapshot::{
+    Bans, Beside, LimitBans, LimitInForce, Meta, Snapshot, compile, compile_bans, limit_domain,
+};
 use policy::explain::State;
 use policy::expression::Join;
 use policy::text::Scratch;
-use policy::{Ban, BanKind, Host, Policy, Request, Rule, RuleText, Settings};
+use policy::{Action, Ban, BanKind, Host, Keys, Policy, Request, Rule, RuleText, Settings};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -204,6 +207,73 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// Bans nobody, and remembers which entry of `nwaf_limit` it was asked about.
+#[derive(Default)]
+struct AskedLimit(Cell<Option<u64>>);
+
+impl LimitBans for AskedLimit {
+    fn banned_by(&self, _: IpAddr, limit: &LimitInForce) -> Option<u64> {
+        self.0.set(Some(limit.domain));
+        None
+    }
+}
+
+/// What a request is made of.
+#[derive(Debug)]
+struct Asked {
+    put: bool,
+    address: Option<IpAddr>,
+    host: &'static str,
+    url: Vec<u8>,
+    args: Option<Vec<u8>>,
+    headers: Vec<(&'static str, Vec<u8>)>,
+    body: Option<Vec<u8>>,
+    country: Option<[u8; 2]>,
+    time: u64,
+}
+
+impl Asked {
+    fn request(&self) -> Request<'_> {
+        Request {
+            time: self.time,
+            method: if self.put { b"PUT" } else { b"POST" },
+            address: self.address,
+            host: Host::normalised(self.host.as_bytes()),
+            url: &self.url,
+            args: self.args.as_deref(),
+            headers: &self.headers,
+            body: self.body.as_deref(),
+            country: self.country,
+        }
+    }
+}
+
+fn asked() -> impl Strategy<Value = Asked> {
+    let names = vec!["x", "Y", "cookie", "User-Agent", "REFERER"];
+    (
+        any::<bool>(),
+        option::weighted(0.9, address()),
+        host(),
+        piece(),
+        option::of(piece()),
+        vec((select(names), piece()), 0..5),
+        option::of(piece()),
+        option::of(select(vec![*b"CH", *b"RU"])),
+        0u64..4,
+    )
+        .prop_map(|(put, address, host, url, args, headers, body, country, time)| Asked {
+            put,
+            address,
+            host,
+            url,
+            args,
+            headers,
+            body,
+            country,
+            time,
+        })
+}
+
 /// Each rule's explanation holds when the rule does, and each condition's follows
 /// from its operands, read from left to right once more.
 fn explanation_agrees(
@@ -243,28 +313,15 @@ proptest! {
     fn the_snapshot_says_what_the_policy_says(
         policy in policy(),
         bans in vec(ban(), 0..5),
-        requests in vec((option::weighted(0.9, address()), host(), piece(), option::of(piece()),
-            vec((select(vec!["x", "Y", "cookie", "User-Agent", "REFERER"]), piece()), 0..5),
-            option::of(piece()), option::of(select(vec![*b"CH", *b"RU"])), any::<bool>(), 0u64..4),
-            1..8),
+        requests in vec(asked(), 1..8),
     ) {
         let snapshot = Snapshot::from_bytes(&compile(&policy, Meta::default()).unwrap()).unwrap();
         let file = Bans::from_bytes(&compile_bans(&bans, Meta::default()).unwrap()).unwrap();
         let decompiled = snapshot.policy();
         let mut scratch = Scratch::default();
-        for (address, host, url, args, headers, body, country, put, time) in &requests {
-            let host = Host::normalised(host.as_bytes());
-            let request = Request {
-                time: *time,
-                method: if *put { b"PUT" } else { b"POST" },
-                address: *address,
-                host,
-                url,
-                args: args.as_deref(),
-                headers,
-                body: body.as_deref(),
-                country: *country,
-            };
+        for asked in &requests {
+            let request = asked.request();
+            let host = request.host;
             let verdict = snapshot.evaluate(&Beside::bans(&file), &request, &mut scratch);
             prop_assert_eq!(verdict, policy.evaluate(&bans, &request));
             prop_assert_eq!(decompiled.evaluate(&bans, &request), verdict);
@@ -275,9 +332,49 @@ proptest! {
             let in_force = snapshot.limit(host).map(|l| (l.rate, l.block_time, l.domain));
             prop_assert_eq!(in_force, limit);
             scratch.begin();
-            let reads = snapshot.reads_body(request.method, host, url, &mut scratch);
-            let expected = policy.settings.reads_body(request.method, host, url, &mut Scratch::default());
+            let reads = snapshot.reads_body(request.method, host, request.url, &mut scratch);
+            let expected = policy.settings.reads_body(request.method, host, request.url, &mut Scratch::default());
             prop_assert_eq!(reads, expected);
+        }
+    }
+
+    #[test]
+    fn settings_from_two_sources_say_what_they_say_in_one(
+        policy in policy(),
+        elsewhere in policy(),
+        given in 0..=Keys::ALL.bits(),
+        held in 0..=Keys::ALL.bits(),
+        bans in vec(ban(), 0..5),
+        requests in vec(asked(), 1..8),
+    ) {
+        let keys = |bits| Keys::from_bits(bits).unwrap();
+        let policy = Policy { settings: policy.settings.only(keys(given)), ..policy };
+        let local = elsewhere.settings.only(keys(held));
+        let one = Policy { settings: policy.settings.over(&local), ..policy.clone() };
+
+        let snapshot = Snapshot::from_bytes(&compile(&policy, Meta::default()).unwrap()).unwrap();
+        prop_assert_eq!(snapshot.given(), policy.settings.given);
+        // What the policy gives is left out; and of what else a snapshot may hold,
+        // nothing but its settings counts.
+        let rest = local.only(Keys::ALL.without(snapshot.given()));
+        let settings = compile(&Policy { settings: rest, ..elsewhere }, Meta::default()).unwrap();
+        let settings = Snapshot::from_bytes(&settings).unwrap();
+        let file = Bans::from_bytes(&compile_bans(&bans, Meta::default()).unwrap()).unwrap();
+        let mut scratch = Scratch::default();
+        for asked in &requests {
+            let request = asked.request();
+            let asked_limit = AskedLimit::default();
+            let beside = Beside {
+                bans: Some(&file),
+                limit_bans: Some(&asked_limit),
+                local: Some(&settings),
+            };
+            let verdict = snapshot.evaluate(&beside, &request, &mut scratch);
+            prop_assert_eq!(verdict, one.evaluate(&bans, &request));
+            if verdict.action != Action::Bypass && request.address.is_some() {
+                let limit = one.settings.limit(request.host).map(|l| limit_domain(&l.domain));
+                prop_assert_eq!(asked_limit.0.get(), limit);
+            }
         }
     }
 }

@@ -26,6 +26,7 @@ impl Snapshot {
     pub fn policy(&self) -> Policy {
         let view = self.view();
         let mut policy = Policy { settings: view.settings(), ..Policy::default() };
+        policy.settings.given = self.given();
         view.each_entry(|entry, lists| {
             if lists & list::BYPASS != 0 {
                 policy.settings.ip_wl.push(AddressEntry { api: false, ..entry.clone() });

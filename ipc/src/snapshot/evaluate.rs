@@ -24,6 +24,10 @@ pub struct Beside<'a> {
     pub bans: Option<&'a Bans>,
     /// The bans by `nwaf_limit`; `None` where there are none, which costs nothing.
     pub limit_bans: Option<&'a dyn LimitBans>,
+    /// Settings from elsewhere, none of which is in the policy's [`Snapshot::given`]: of
+    /// this snapshot nothing else is asked. One more address lookup, and one more probe
+    /// for each label.
+    pub local: Option<&'a Snapshot>,
 }
 
 impl<'a> Beside<'a> {
@@ -68,12 +72,19 @@ impl Snapshot {
             limit = slot.closer_limit(itself, limit);
             found.extend_from_slice(view.rules_of(slot, itself));
         });
-        let by_host = HostLists::from_bits(bits).unwrap_or_default();
+        let mut by_host = HostLists::from_bits(bits).unwrap_or_default();
+        if let Some(local) = beside.local {
+            by_host = by_host.with(local.host_lists(request.host));
+        }
         if by_host.has(HostLists::BYPASS) {
             return Verdict::bypass(Source::HostWhiteList);
         }
         let set = request.address.and_then(|address| view.set_of(address));
-        let by_address = set.map_or(0, |set| view.lists_of(set, request.host));
+        let mut by_address = set.map_or(0, |set| view.lists_of(set, request.host));
+        if let (Some(local), Some(address)) = (beside.local, request.address) {
+            let lists = local.address_lists(address, request.host);
+            by_address |= lists & (list::BYPASS | list::OBSERVE);
+        }
         if by_address & list::BYPASS != 0 {
             return Verdict::bypass(Source::AddressWhiteList);
         }
@@ -83,7 +94,9 @@ impl Snapshot {
             bans.view().add_bans(by_host, request, &mut decision);
         }
         if let (Some(bans), Some(address)) = (beside.limit_bans, request.address)
-            && let Some(limit) = view.limit_in_force(limit)
+            && let Some(limit) = view
+                .limit_in_force(limit)
+                .or_else(|| beside.local.and_then(|local| local.limit(request.host)))
             && let Some(rule) = bans.banned_by(address, &limit)
         {
             decision.ban(BanKind::Limit, rule, BanKind::Limit.is_observed(by_host));
@@ -99,16 +112,25 @@ impl Snapshot {
         }
         if !view.rules.is_empty() {
             found.extend_from_slice(set.map_or(&[], |set| view.members_of(set)));
-            self.add_rules(request, scratch, &mut decision);
+            self.add_rules(beside, request, scratch, &mut decision);
         }
         decision.finish()
     }
 
-    fn add_rules(&self, request: &Request<'_>, scratch: &mut Scratch, decision: &mut Decision) {
+    fn add_rules(
+        &self,
+        beside: &Beside<'_>,
+        request: &Request<'_>,
+        scratch: &mut Scratch,
+        decision: &mut Decision,
+    ) {
         scratch.begin();
         let view = self.view();
         let Request { method, host, url, .. } = *request;
-        let body = request.body.filter(|_| self.reads_body(method, host, url, scratch));
+        let reads = |by: &Self, scratch: &mut Scratch| by.reads_body(method, host, url, scratch);
+        let body = request.body.filter(|_| {
+            reads(self, scratch) && beside.local.is_none_or(|local| reads(local, scratch))
+        });
         let request = &Request { body, ..*request };
         let asked = Asked { request, view, lines: Cell::new(None) };
         view.each_candidate(request, scratch, |position, scratch, found| {

@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
+use policy::Keys;
+
 use super::error::SnapshotError;
 use super::format::Header;
 use super::map::{Held, Memory};
@@ -74,6 +76,12 @@ impl Snapshot {
     /// How much it holds.
     pub fn counts(&self) -> Counts {
         counts(self.view())
+    }
+
+    /// The settings that the policy gives, empty ones too: nothing else may say what
+    /// these are.
+    pub fn given(&self) -> Keys {
+        Keys::from_bits(self.view().header.given).unwrap_or_default()
     }
 
     /// Length of the file in bytes.

@@ -1,7 +1,7 @@
 //! Everything a reader relies on is checked here, once, so that asking a
 //! snapshot needs no checks of its own. No bytes make this panic.
 
-use policy::{BanKind, HostLists, Zone};
+use policy::{BanKind, HostLists, Keys, Zone};
 use zerocopy::FromBytes as _;
 
 use super::error::SnapshotError;
@@ -94,6 +94,7 @@ impl View<'_> {
         let header = self.header;
         let holds = header.strides.iter().all(|stride| usize::from(*stride) <= STRIDE_MAX)
             && HostLists::from_bits(header.any_host).is_some()
+            && Keys::from_bits(header.given).is_some()
             && header.no_bodies <= 1
             && self.is_limit(header.any_limit);
         if holds { Ok(()) } else { Err(SnapshotError::Malformed("header")) }

@@ -51,6 +51,7 @@ pub fn compile(policy: &Policy, meta: Meta) -> Result<Vec<u8>, CompileError> {
         no_bodies,
         strides: writer.grams.strides(),
         header_classes: writer.header_classes,
+        given: policy.settings.given.bits(),
         ..header(kind::POLICY, meta)
     };
     let mut file = File::new();

@@ -80,8 +80,10 @@ pub struct Header {
     /// One bit for each [`header_class`] of a name in [`SectionId::HeaderNames`], so
     /// that most headers need no lookup.
     pub header_classes: [u64; 4],
+    /// Bits of [`policy::Keys`]: the settings that the policy gives, empty ones too.
+    pub given: u32,
     /// Zero.
-    pub reserved: [u64; 2],
+    pub reserved: [u32; 3],
 }
 
 /// One entry of the section table.
