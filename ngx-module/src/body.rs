@@ -94,15 +94,14 @@ pub fn is_wanted(request: Request<'_>, judgement: &Judgement) -> bool {
         return false;
     }
     let asked = worker::ask(|in_force, scratch| {
-        let policy = &in_force.policy;
-        if !policy.needs_body() {
+        if !in_force.policy.needs_body() {
             return false;
         }
         let no_headers: Vec<(&str, &str)> = Vec::new();
         let mut reads = |host: &[u8]| {
             let view = policy::Request::new(Host::normalised(host), request.target(), &no_headers);
             scratch.begin();
-            policy.reads_body(request.method(), view.host, view.url, scratch)
+            in_force.reads_body(request.method(), view.host, view.url, scratch)
         };
         let host = request.host();
         // As for the verdict: an address has many spellings, and a request may name two hosts.

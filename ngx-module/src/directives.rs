@@ -9,12 +9,15 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use country::{Countries, CountryError};
 use ipc::snapshot::{CURRENT, PREVIOUS, Snapshot, Trust};
+use policy::Settings;
 
 use crate::ffi::limit_zone::LimitZone;
 use crate::ffi::realip::Realip;
+use crate::local::Local;
 
 /// Where syncd publishes unless told otherwise.
 pub const DEFAULT_SNAPSHOT_DIR: &str = "/var/lib/nwaf/snapshot";
@@ -295,6 +298,10 @@ pub struct MainConf {
     pub zone: Option<ZoneSize>,
     /// The zone itself, once nginx has mapped it.
     pub limit_zone: Option<LimitZone>,
+    /// The settings of the API that have directives of their own, while they are read.
+    pub settings: Settings,
+    /// The same when all were read; none where there are none.
+    pub local: Option<Arc<Local>>,
     /// Whether any place says `nwaf on` or `nwaf passive`.
     pub enabled: bool,
     /// The index nginx gave to `$request_id` in this configuration.

@@ -26,6 +26,7 @@ mod ffi;
 mod guard;
 mod judgement;
 mod limits;
+mod local;
 mod phase;
 mod status;
 mod worker;

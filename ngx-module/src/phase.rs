@@ -19,7 +19,7 @@ use std::net::IpAddr;
 
 use ipc::snapshot::LimitBans;
 use policy::text::Scratch;
-use policy::{Action, Host, Verdict};
+use policy::{Action, Host, Source, Verdict};
 
 use crate::directives::{LocationConf, Mode, OnError};
 use crate::ffi::log::Level;
@@ -27,6 +27,7 @@ use crate::ffi::request::Request;
 use crate::guard::Panic;
 use crate::judgement::{Failure, Judgement, Outcome};
 use crate::limits::{self, Limits};
+use crate::local::{self, Standing};
 use crate::worker::{self, InForce};
 use crate::zone::Counter;
 
@@ -173,7 +174,25 @@ pub fn judge(request: Request<'_>, judgement: &Judgement, body: Option<&[u8]>) {
         judgement.generation.set(Some(in_force.policy.meta().generation));
     });
     if asked.is_none() {
-        judgement.fail(Failure::NoSnapshot);
+        judge_without_policy(request, judgement);
+    }
+}
+
+/// No policy is in force: what nginx's own configuration says about the client and the
+/// host holds, and for the rest it is a failure.
+#[cold]
+fn judge_without_policy(request: Request<'_>, judgement: &Judgement) {
+    let standing = |host: &[u8]| {
+        let host = Host::normalise(host);
+        local::standing(judgement.address.get(), Host::normalised(without_dots(&host)))
+    };
+    // As for verdicts, the stricter one of two hosts' holds.
+    let other = request.other_host_line().map_or(Standing::HostBypass, standing);
+    match standing(request.host()).max(other) {
+        Standing::HostBypass => judgement.conclude(&Verdict::bypass(Source::HostWhiteList)),
+        Standing::AddressBypass => judgement.conclude(&Verdict::bypass(Source::AddressWhiteList)),
+        Standing::Observe => judgement.conclude(&Verdict::pass()),
+        Standing::Unknown => judgement.fail(Failure::NoSnapshot),
     }
 }
 

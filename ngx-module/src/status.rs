@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 
 use bans::Statistics;
+use policy::Keys;
 
 use crate::directives::{DEFAULT_SNAPSHOT_DIR, MainConf};
 use crate::ffi::os;
@@ -21,6 +22,7 @@ pub fn json(conf: &MainConf, table: Option<&Table>) -> String {
     snapshot(&mut out, conf);
     countries(&mut out, conf);
     zone(&mut out, conf);
+    local(&mut out, conf);
     workers(&mut out, table);
     out.push_str("}\n");
     out
@@ -92,6 +94,26 @@ fn zone(out: &mut String, conf: &MainConf) {
     let Statistics { counted, made, lifted, forgotten, cut, resets, .. } = statistics;
     write(out, format_args!(",\"counted\":{counted},\"made\":{made},\"lifted\":{lifted}"));
     write(out, format_args!(",\"forgotten\":{forgotten},\"cut\":{cut},\"resets\":{resets}}}"));
+}
+
+/// Which settings of nginx's configuration are in force, and which the policy replaces.
+fn local(out: &mut String, conf: &MainConf) {
+    let own = conf.local.as_ref().map(|local| local.given()).unwrap_or_default();
+    let policy = worker::active().as_deref().map(|active| active.policy.given());
+    let kept = own.without(policy.unwrap_or_default());
+    out.push_str(",\"local\":{\"in_force\":");
+    names(out, kept);
+    out.push_str(",\"replaced\":");
+    names(out, own.without(kept));
+    out.push('}');
+}
+
+fn names(out: &mut String, keys: Keys) {
+    for (nth, key) in keys.iter().enumerate() {
+        out.push_str(if nth == 0 { "[" } else { "," });
+        string(out, key.name());
+    }
+    out.push_str(if keys.is_empty() { "[]" } else { "]" });
 }
 
 fn workers(out: &mut String, table: Option<&Table>) {

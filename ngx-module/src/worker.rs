@@ -41,6 +41,7 @@ use crate::countries::Watch;
 use crate::directives::{CountryFile, DirError, SnapshotDir, trust_of};
 use crate::ffi::{log, os};
 use crate::guard::guard;
+use crate::local::{Local, Rest};
 use crate::zone::{Counter, Slot, Table};
 
 /// How often a worker looks for another snapshot: far below the second the
@@ -77,6 +78,9 @@ pub struct InForce {
     pub clock_base: u64,
     /// The country database; none where none is named, or none could be read.
     pub countries: Option<Arc<Countries>>,
+    /// Settings of nginx's configuration that the policy does not give; none where it
+    /// gives all of them.
+    pub local: Option<Arc<Snapshot>>,
     /// Whether any rule of the policy asks for a country.
     asks_country: bool,
 }
@@ -95,13 +99,32 @@ impl InForce {
 
     /// The entries of `nwaf_limit` in force.
     pub fn limits(&self) -> Vec<Limit> {
-        self.policy.limits()
+        // Either the policy has any, or what is local.
+        let mut limits = self.policy.limits();
+        limits.extend(self.local.iter().flat_map(|local| local.limits()));
+        limits
     }
 
     /// The entry of `nwaf_limit` that a request counts for if it is blocked.
     pub fn limit_for(&self, verdict: &policy::Verdict, host: Host<'_>) -> Option<LimitInForce> {
         let counts = verdict.counts && verdict.action == Action::Block;
-        if counts { self.policy.limit(host) } else { None }
+        if !counts {
+            return None;
+        }
+        let local = || self.local.as_ref().and_then(|local| local.limit(host));
+        self.policy.limit(host).or_else(local)
+    }
+
+    /// Whether the body of a request may be read, as [`Snapshot::reads_body`].
+    pub fn reads_body(
+        &self,
+        method: &[u8],
+        host: Host<'_>,
+        url: &[u8],
+        scratch: &mut Scratch,
+    ) -> bool {
+        self.policy.reads_body(method, host, url, scratch)
+            && self.local.as_ref().is_none_or(|local| local.reads_body(method, host, url, scratch))
     }
 
     /// Decides about a request, whose time is put in here.
@@ -113,7 +136,8 @@ impl InForce {
         scratch: &mut Scratch,
     ) -> policy::Verdict {
         let time = self.clock_base + os::monotonic_s();
-        let beside = Beside { bans: self.bans.as_deref(), limit_bans };
+        let (bans, local) = (self.bans.as_deref(), self.local.as_deref());
+        let beside = Beside { bans, limit_bans, local };
         self.policy.evaluate(&beside, &policy::Request { time, ..*request }, scratch)
     }
 }
@@ -166,7 +190,12 @@ fn slot() -> &'static Slot {
 
 /// Begins a worker's life: takes a slot, loads the snapshot and the country
 /// database, starts following.
-pub fn start(dir: SnapshotDir, countries: Option<CountryFile>, table: Option<&'static Table>) {
+pub fn start(
+    dir: SnapshotDir,
+    countries: Option<CountryFile>,
+    local: Option<Arc<Local>>,
+    table: Option<&'static Table>,
+) {
     let claimed = table.and_then(|table| table.claim(std::process::id(), os::is_alive));
     match claimed {
         // A process starts once; a second start would keep the first slot.
@@ -186,6 +215,7 @@ pub fn start(dir: SnapshotDir, countries: Option<CountryFile>, table: Option<&'s
         dir_told: false,
         bans: None,
         countries: countries.map(|file| Watch::new(&file, table)),
+        local: local.map(Rest::new),
         table,
         retired: Vec::new(),
     };
@@ -237,6 +267,8 @@ struct Pursuit {
     bans: Option<(Arc<Bans>, u64)>,
     /// The country database, where one is named.
     countries: Option<Watch>,
+    /// The settings of nginx's configuration, where there are any.
+    local: Option<Rest>,
     table: Option<&'static Table>,
     /// Not in force any more; the event loop may still hold them, and must not be
     /// the one that unmaps them.
@@ -401,8 +433,9 @@ impl Pursuit {
             None => (None, 0),
         };
         let countries = self.countries.as_ref().and_then(Watch::in_force);
+        let local = self.local.as_mut().and_then(|local| local.beside(policy.given()));
         let asks_country = policy.asks_country();
-        let in_force = InForce { policy, bans, clock_base, countries, asks_country };
+        let in_force = InForce { policy, bans, clock_base, countries, local, asks_country };
         let in_force = Arc::new(in_force);
         self.retired.extend(ACTIVE.swap(Some(in_force)));
     }

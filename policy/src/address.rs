@@ -180,7 +180,8 @@ impl FromStr for AddressEntry {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        const REMEDY: &str = "write [domain=<pattern> ]<address, network or range>[ api=yes]";
+        const REMEDY: &str =
+            "write [domain=<pattern> ]<address, network or range>[ api=yes], a comma between two";
         let refuse = |reason: String| Invalid::new("entry", text, reason, REMEDY);
         let (mut range, mut domain, mut api) = (None, None, None);
         // A range may be written with spaces around its dash.

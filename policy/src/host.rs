@@ -65,8 +65,8 @@ impl FromStr for HostPattern {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        const REMEDY: &str =
-            "write *, example.com, .example.com (with all below) or *.example.com (only below)";
+        const REMEDY: &str = "write *, example.com, .example.com (with all below) or *.example.com (only below); \
+             a comma between two";
         let refuse = |reason: &str| Invalid::new("domain", text, reason, REMEDY);
         let trimmed = text.trim();
         if trimmed.is_empty() {

@@ -15,6 +15,7 @@ use nginx_sys::{
 use ngx::core::NGX_CONF_ERROR;
 
 use super::log::{self, Level};
+use super::settings::setting;
 use super::{bytes, edge, handlers, hooks};
 use crate::directives::{
     BansPage, BlockStatus, BodyLimit, BodyOverflow, Checked, CountryFile, LocationConf, MainConf,
@@ -26,7 +27,7 @@ type Setter = extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) ->
 const ANYWHERE: u32 = NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1;
 
 /// nginx reads the table up to its empty end.
-pub(super) static mut COMMANDS: [ngx_command_t; 11] = [
+pub(super) static mut COMMANDS: [ngx_command_t; 24] = [
     command(c"nwaf", ANYWHERE, NGX_HTTP_LOC_CONF_OFFSET, set_mode),
     command(
         c"nwaf_snapshot",
@@ -62,10 +63,23 @@ pub(super) static mut COMMANDS: [ngx_command_t; 11] = [
         NGX_HTTP_LOC_CONF_OFFSET,
         set_bans,
     ),
+    setting(c"nwaf_limit"),
+    setting(c"nwaf_ip_wl"),
+    setting(c"nwaf_ip_lm"),
+    setting(c"nwaf_host_wl"),
+    setting(c"nwaf_host_lm"),
+    setting(c"nwaf_mla_host_lm"),
+    setting(c"nwaf_ai_extra_host_wl"),
+    setting(c"nwaf_ai_extra_host_lm"),
+    setting(c"nwaf_bf_detect_host_lm"),
+    setting(c"nwaf_ddos_detect_host_lm"),
+    setting(c"nwaf_rmq_host_exclude"),
+    setting(c"nwaf_body_exclude"),
+    setting(c"nwaf_put_body_exclude"),
     ngx_command_t::empty(),
 ];
 
-const fn command(
+pub(super) const fn command(
     name: &'static std::ffi::CStr,
     places: u32,
     memory: usize,
@@ -81,9 +95,9 @@ const fn command(
     }
 }
 
-const OK: *mut c_char = null_mut();
+pub(super) const OK: *mut c_char = null_mut();
 /// The reason was logged.
-const CONF_ERROR: *mut c_char = NGX_CONF_ERROR as *mut c_char;
+pub(super) const CONF_ERROR: *mut c_char = NGX_CONF_ERROR as *mut c_char;
 /// nginx adds directive, file and line.
 const DUPLICATE: *mut c_char = c"is duplicate".as_ptr().cast_mut();
 
@@ -332,7 +346,7 @@ unsafe fn set<T>(
 
 /// # Safety
 /// `cf` must be the configuration being read.
-unsafe fn refuse(cf: *mut ngx_conf_t, directive: &str, value: &str, why: &str) {
+pub(super) unsafe fn refuse(cf: *mut ngx_conf_t, directive: &str, value: &str, why: &str) {
     // SAFETY: by this function's contract.
     unsafe {
         log::conf(cf, Level::Emerg, format_args!("{directive}: value \"{value}\": {why}"));
@@ -341,7 +355,7 @@ unsafe fn refuse(cf: *mut ngx_conf_t, directive: &str, value: &str, why: &str) {
 
 /// # Safety
 /// `command` must be an entry of [`COMMANDS`].
-unsafe fn name(command: *mut ngx_command_t) -> String {
+pub(super) unsafe fn name(command: *mut ngx_command_t) -> String {
     // SAFETY: by this function's contract the name is a constant.
     String::from_utf8_lossy(unsafe { bytes(&(*command).name) }).into_owned()
 }

@@ -12,7 +12,7 @@ use nginx_sys::{
 use ngx::core::Pool;
 
 use super::realip::{self, Realip};
-use super::{body, commands, edge, handlers, limit_zone, module, shared, variables};
+use super::{body, commands, edge, handlers, limit_zone, module, settings, shared, variables};
 use crate::directives::{DEFAULT_SNAPSHOT_DIR, LocationConf, MainConf, SnapshotDir};
 use crate::{guard, worker};
 
@@ -67,7 +67,7 @@ unsafe fn complete(cf: *mut ngx_conf_t) -> ngx_int_t {
         if !conf.enabled {
             return DONE;
         }
-        if limit_zone::request(cf, conf) != DONE {
+        if limit_zone::request(cf, conf) != DONE || !settings::complete(cf, conf) {
             return FAILED;
         }
         if conf.snapshot.is_none() {
@@ -171,7 +171,7 @@ pub(super) extern "C" fn start_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         if let Some(conf) = conf.filter(|conf| conf.enabled)
             && let Some(dir) = &conf.snapshot
         {
-            worker::start(dir.clone(), conf.geoip2.clone(), shared::table());
+            worker::start(dir.clone(), conf.geoip2.clone(), conf.local.clone(), shared::table());
         }
         DONE
     })

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`module`] | the tables nginx looks up when it loads the library |
 //! | [`commands`] | directives: nginx's arguments -> `directives` |
+//! | [`settings`] | directives that are settings of the API: nginx's words -> `policy` |
 //! | [`hooks`] | configuration and process life |
 //! | [`handlers`] | phases and the status page |
 //! | [`body`] | the filter that sees the body as it arrives |
@@ -31,6 +32,7 @@ mod module;
 pub mod os;
 pub mod realip;
 pub mod request;
+mod settings;
 pub mod shared;
 mod variables;
 
