@@ -10,4 +10,5 @@ mod hosts;
 mod judging;
 mod life;
 mod limits;
+mod local;
 mod panics;
