@@ -1,4 +1,5 @@
-//! The third engine: a live nginx that maps the snapshot of each case.
+//! The engines that are a live nginx: it maps the snapshot of each case, and has the
+//! settings from there, or from its own configuration.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
@@ -6,18 +7,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use ipc::snapshot::{Meta, compile, compile_bans, publish, publish_bans};
-use policy::Action;
+use policy::{Action, Settings};
 use support::{Client, Folder, Mmdb, Nginx, Site, eventually, net};
 
-use crate::case::{Asked, all};
+use crate::case::{Asked, Case, all};
 
 /// The site answers from a second server of the same nginx, and says in headers what it decided.
 fn site(upstream: std::net::SocketAddrV4, countries: &Path) -> Site {
     Site {
-        http: format!(
-            "nwaf on; nwaf_geoip2 \"{}\"; underscores_in_headers on; merge_slashes on;",
-            countries.display()
-        ),
+        http: http(countries),
         server: "add_header X-Action $nwaf_action always;
                  add_header X-Block-Type $nwaf_block_type always;
                  add_header X-Rule $nwaf_rule always;
@@ -30,6 +28,28 @@ fn site(upstream: std::net::SocketAddrV4, countries: &Path) -> Site {
         ),
         ..Site::default()
     }
+}
+
+fn http(countries: &Path) -> String {
+    format!(
+        "nwaf on; nwaf_geoip2 \"{}\"; underscores_in_headers on; merge_slashes on;\n",
+        countries.display()
+    )
+}
+
+/// The settings of a case as somebody would write them into nginx's configuration.
+fn directives(settings: &BTreeMap<String, String>) -> String {
+    let line = |(name, value): (&String, &String)| {
+        // Blanks are nginx's business then.
+        let plain = |c: char| c.is_ascii_alphanumeric() || " ,.:*/=-_[]%+".contains(c);
+        if value.trim().is_empty() || !value.chars().all(plain) {
+            let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
+            format!("{name} \"{escaped}\";\n")
+        } else {
+            format!("{name} {value};\n")
+        }
+    };
+    settings.iter().map(line).collect()
 }
 
 fn bytes(asked: &Asked) -> Vec<u8> {
@@ -72,6 +92,25 @@ fn action(word: Option<&str>) -> Option<Action> {
 
 #[test]
 fn nginx() {
+    let asked = ask(From::Policy, |_| true);
+    assert!(asked > 600, "only {asked} requests were sent");
+}
+
+#[test]
+fn nginx_with_local_settings() {
+    let asked = ask(From::Configuration, |case| !case.settings.is_empty());
+    assert!(asked > 200, "only {asked} requests were sent");
+}
+
+/// Where nginx has the settings of a case from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    Policy,
+    Configuration,
+}
+
+/// Sends every request of these cases and checks the answers; returns how many there were.
+fn ask(from: From, is_asked: impl Fn(&Case) -> bool) -> usize {
     let folder = Folder::new();
     let snapshots = folder.create("snapshot");
     assert!(std::fs::metadata(&snapshots).unwrap().uid() == rustix::process::geteuid().as_raw());
@@ -89,13 +128,25 @@ fn nginx() {
     let database = folder.path().join("countries.mmdb");
     countries().publish(&database);
     let site = site(upstream, &database);
-    let nginx = Nginx::start(folder.path(), &snapshots, &upstream.to_string(), site);
+    let mut nginx = Nginx::start(folder.path(), &snapshots, &upstream.to_string(), site);
     let mut client = Client::new(nginx.address());
     let mut differences = Vec::new();
     let mut asked_of_nginx = 0;
-    for (case, generation) in all().into_iter().filter(|case| case.live).zip(2..) {
+    let cases = all().into_iter().filter(|case| case.live && is_asked(case));
+    for (case, generation) in cases.zip(2..) {
         publish_bans_of(generation, &case.bans());
-        publish_generation(generation, &case.policy());
+        let policy = case.policy();
+        match from {
+            From::Policy => publish_generation(generation, &policy),
+            From::Configuration => {
+                let settings = Settings::default();
+                publish_generation(generation, &policy::Policy { settings, ..policy });
+                nginx.configure(|site| {
+                    site.http = http(&database) + &directives(&case.settings);
+                });
+                nginx.reload();
+            }
+        }
         eventually(Duration::from_secs(10), "the case's policy and bans", || {
             let status = nginx.status();
             let mut workers = status["workers"].as_array()?.iter();
@@ -124,6 +175,6 @@ fn nginx() {
             }
         }
     }
-    assert!(asked_of_nginx > 600, "only {asked_of_nginx} requests were sent");
     assert!(differences.is_empty(), "nginx differs:\n{}", differences.join("\n"));
+    asked_of_nginx
 }

@@ -1,5 +1,6 @@
-//! One set of cases, three engines: the policy in memory, the same policy
-//! through a snapshot, and through a snapshot that a live nginx has mapped.
+//! One set of cases, five engines: the policy in memory, the same policy
+//! through a snapshot, and through a snapshot that a live nginx has mapped; the last two
+//! also with the settings from nginx's own configuration.
 //!
 //! Cases are tables in `cases/*.toml`, one file a subject; `case.rs` says what
 //! they may hold, `coverage.rs` fails where something of the policy is in none.
@@ -11,6 +12,7 @@ mod live;
 
 use case::{Answer, Asked, Case, all};
 use ipc::snapshot::{Bans, Beside, Meta, Snapshot, compile, compile_bans};
+use policy::Policy;
 use policy::text::Scratch;
 
 /// Runs every request of every case and reports all that differ, not only the first.
@@ -74,6 +76,39 @@ fn snapshot() {
                         .map(|limit| (limit.rate, limit.window, limit.block_time)),
                     reads_body: snapshot.reads_body(r.method, r.host, r.url, &mut scratch),
                     host_lists: snapshot.host_lists(r.host),
+                }
+            })
+        };
+        case.request.iter().map(&mut ask).collect()
+    });
+}
+
+/// The settings from nginx's own configuration, everything else from the API.
+#[test]
+fn snapshot_and_local_settings() {
+    run("a snapshot beside local settings", |case| {
+        let snapshot = |policy: &Policy| {
+            let bytes = compile(policy, Meta::default()).expect("compiles");
+            Snapshot::from_bytes(&bytes).expect("is a snapshot")
+        };
+        let Policy { settings, block_list, rules } = case.policy();
+        let local = snapshot(&Policy { settings, ..Policy::default() });
+        let policy = snapshot(&Policy { block_list, rules, ..Policy::default() });
+        let bytes = compile_bans(&case.bans(), Meta::default()).expect("compiles");
+        let bans = Bans::from_bytes(&bytes).expect("are bans");
+        let beside = Beside { local: Some(&local), ..Beside::bans(&bans) };
+        let mut scratch = Scratch::default();
+        let mut ask = |asked: &Asked| {
+            asked.with_request(|r| {
+                let verdict = policy.evaluate(&beside, r, &mut scratch);
+                scratch.begin();
+                Answer {
+                    verdict,
+                    limit: local
+                        .limit(r.host)
+                        .map(|limit| (limit.rate, limit.window, limit.block_time)),
+                    reads_body: local.reads_body(r.method, r.host, r.url, &mut scratch),
+                    host_lists: local.host_lists(r.host),
                 }
             })
         };
