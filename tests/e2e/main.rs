@@ -6,5 +6,6 @@ mod demo;
 mod latency;
 mod limits;
 mod lists;
+mod local;
 mod refusals;
 mod samples;

@@ -142,11 +142,7 @@ fn settings(draft: &mut Draft, write: &SettingsWrite) -> Result<(), ServiceError
         SettingsWrite::Set { active, values } => {
             let mut refused = Vec::new();
             for (key, value) in values {
-                let name = key.name();
-                if value.trim().is_empty() {
-                    let remedy = format!("to remove the setting write \"del\": \"{name}\"");
-                    refused.push(Invalid::new(name, value, "the value is empty", remedy));
-                } else if let Err(why) = Settings::parse([(name, value.as_str())]) {
+                if let Err(why) = Settings::parse([(key.name(), value.as_str())]) {
                     refused.extend(why);
                 }
             }
