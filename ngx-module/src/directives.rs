@@ -240,8 +240,8 @@ pub struct LocationConf {
     pub body_limit: Option<BodyLimit>,
     /// `nwaf_body_overflow`
     pub body_overflow: Option<BodyOverflow>,
-    /// `nwaf_status`; not inherited.
-    pub status: Option<()>,
+    /// `nwaf_status` or `nwaf_metrics`; not inherited.
+    pub report: Option<()>,
     /// `nwaf_bans`; not inherited.
     pub bans: Option<BansPage>,
     /// Realip's directives are others here than in the server: the client's

@@ -27,6 +27,8 @@ mod guard;
 mod judgement;
 mod limits;
 mod local;
+mod metrics;
+mod note;
 mod phase;
 mod status;
 mod worker;

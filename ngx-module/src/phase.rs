@@ -22,7 +22,7 @@ use policy::text::Scratch;
 use policy::{Action, Host, Source, Verdict};
 
 use crate::directives::{LocationConf, Mode, OnError};
-use crate::ffi::log::Level;
+use crate::ffi::log::{self, Level};
 use crate::ffi::request::Request;
 use crate::guard::Panic;
 use crate::judgement::{Failure, Judgement, Outcome};
@@ -108,7 +108,9 @@ fn decide_part(part: Request<'_>, conf: &LocationConf) -> Step {
 #[cold]
 pub fn after_panic(request: Request<'_>, panic: &Panic) -> Step {
     worker::count(Counter::Errors);
-    request.log(Level::Error, format_args!("nwaf: panic at {panic}; nwaf_on_error decides"));
+    let told = format!("nwaf: panic at {panic}; nwaf_on_error decides");
+    request.log(Level::Error, format_args!("{told}"));
+    log::remember(format_args!("{told}"));
     #[cfg(feature = "fault-injection")]
     fault(request.main(), b"panic twice");
     match request.judgement() {
@@ -307,7 +309,7 @@ fn settle(judgement: &Judgement, action: Action) {
         Action::Pass => {}
         Action::Bypass => worker::count(Counter::Bypassed),
         Action::Observe => worker::count(Counter::Observed),
-        Action::Block => worker::count(Counter::Blocked),
+        Action::Block => worker::count_block(judgement.block_type()),
     }
 }
 

@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 
 use bans::Statistics;
-use policy::Keys;
+use policy::{BlockType, Keys};
 
 use crate::directives::{DEFAULT_SNAPSHOT_DIR, MainConf};
 use crate::ffi::os;
@@ -24,6 +24,7 @@ pub fn json(conf: &MainConf, table: Option<&Table>) -> String {
     zone(&mut out, conf);
     local(&mut out, conf);
     workers(&mut out, table);
+    last_error(&mut out, table);
     out.push_str("}\n");
     out
 }
@@ -136,6 +137,7 @@ fn workers(out: &mut String, table: Option<&Table>) {
         for (counter, name) in COUNTERS {
             write(out, format_args!(",\"{name}\":{}", slot.counters().get(counter)));
         }
+        blocked_by(out, |what| slot.counters().blocked_by(what));
         out.push('}');
     }
     out.push_str("],\"total\":{");
@@ -144,7 +146,28 @@ fn workers(out: &mut String, table: Option<&Table>) {
         let value = table.map_or(0, |table| table.total(counter));
         write(out, format_args!("{comma}\"{name}\":{value}"));
     }
+    blocked_by(out, |what| table.map_or(0, |table| table.total_blocked_by(what)));
     out.push('}');
+}
+
+/// Requests refused, by number of the block type.
+fn blocked_by(out: &mut String, count: impl Fn(BlockType) -> u64) {
+    for (nth, what) in BlockType::BLOCKING.into_iter().enumerate() {
+        let start = if nth == 0 { ",\"blocked_by\":{" } else { "," };
+        write(out, format_args!("{start}\"{}\":{}", what as u8, count(what)));
+    }
+    out.push('}');
+}
+
+/// The last line that any worker wrote about itself.
+fn last_error(out: &mut String, table: Option<&Table>) {
+    out.push_str(",\"last_error\":");
+    let Some((text, at_ms)) = table.and_then(|table| table.last_error().read()) else {
+        return out.push_str("null");
+    };
+    out.push_str("{\"text\":");
+    string(out, &text);
+    write(out, format_args!(",\"at\":\"{}\"}}", os::utc(at_ms)));
 }
 
 /// Writes a field that may be unknown.

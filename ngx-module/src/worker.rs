@@ -35,7 +35,7 @@ use ipc::snapshot::{
     SnapshotError, Trust,
 };
 use policy::text::Scratch;
-use policy::{Action, Host, Limit};
+use policy::{Action, BlockType, Host, Limit};
 
 use crate::countries::Watch;
 use crate::directives::{CountryFile, DirError, SnapshotDir, trust_of};
@@ -176,6 +176,12 @@ pub fn active() -> Guard<Option<Arc<InForce>>> {
 #[inline]
 pub fn count(counter: Counter) {
     slot().count(counter);
+}
+
+/// Adds one to the requests of this worker that were refused, by what decided.
+pub fn count_block(by: BlockType) {
+    slot().count(Counter::Blocked);
+    slot().blocked(by);
 }
 
 /// Why the newest snapshot is not in force.

@@ -11,8 +11,12 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use policy::BlockType;
+
+use crate::note::Note;
+
 /// Names this layout of [`Table`].
-pub const MAGIC: u64 = u64::from_le_bytes(*b"nwafwk\x00\x04");
+pub const MAGIC: u64 = u64::from_le_bytes(*b"nwafwk\x00\x05");
 /// Workers that can be counted one by one. A reload has old and new ones at once.
 const SLOTS: usize = 256;
 /// In `pid` while a slot changes hands. No process has this id.
@@ -48,22 +52,38 @@ pub const COUNTERS: [(Counter, &str); 7] = [
     (Counter::Bans, "bans"),
 ];
 
+/// Room for the numbers of block types.
+const BLOCK_TYPES: usize = 12;
+
 /// The counters of one worker, or of all that have ended.
 #[derive(Debug, Default)]
-pub struct Counters([AtomicU64; COUNTERS.len()]);
+pub struct Counters {
+    of: [AtomicU64; COUNTERS.len()],
+    /// Requests refused, by what decided.
+    blocked_by: [AtomicU64; BLOCK_TYPES],
+}
 
 impl Counters {
     const fn new() -> Self {
-        Self([const { AtomicU64::new(0) }; COUNTERS.len()])
+        Self {
+            of: [const { AtomicU64::new(0) }; COUNTERS.len()],
+            blocked_by: [const { AtomicU64::new(0) }; BLOCK_TYPES],
+        }
     }
 
     /// The value of a counter.
     pub fn get(&self, counter: Counter) -> u64 {
-        self.0[counter as usize].load(Ordering::Relaxed)
+        self.of[counter as usize].load(Ordering::Relaxed)
+    }
+
+    /// How many requests this has blocked.
+    pub fn blocked_by(&self, what: BlockType) -> u64 {
+        self.blocked_by[what as usize].load(Ordering::Relaxed)
     }
 
     fn take_over(&self, other: &Self) {
-        for (to, from) in self.0.iter().zip(&other.0) {
+        let own = self.of.iter().chain(&self.blocked_by);
+        for (to, from) in own.zip(other.of.iter().chain(&other.blocked_by)) {
             to.fetch_add(from.swap(0, Ordering::Relaxed), Ordering::Relaxed);
         }
     }
@@ -103,12 +123,18 @@ impl Slot {
     /// worth a real addition.
     #[inline]
     pub fn count(&self, counter: Counter) {
-        let cell = &self.counters.0[counter as usize];
+        let cell = &self.counters.of[counter as usize];
         if counter == Counter::Errors {
             cell.fetch_add(1, Ordering::Relaxed);
         } else {
             cell.store(cell.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         }
+    }
+
+    /// Adds one to the requests that this has blocked; for the worker's own thread.
+    pub fn blocked(&self, what: BlockType) {
+        let cell = &self.counters.blocked_by[what as usize];
+        cell.store(cell.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 
     /// Reports which policy this worker enforces since `now_ms` (milliseconds since 1970).
@@ -186,6 +212,8 @@ pub struct Table {
     complaint_of_countries: AtomicU64,
     /// When the missing snapshot was last complained about, seconds since 1970.
     missing_told_s: AtomicU64,
+    /// The last error of any worker.
+    last_error: Note,
     ended: Counters,
     slots: [Slot; SLOTS],
 }
@@ -243,11 +271,25 @@ impl Table {
 
     /// A counter summed over all workers, ended ones included.
     pub fn total(&self, counter: Counter) -> u64 {
+        self.sum(|counters| counters.get(counter))
+    }
+
+    /// Requests that this has blocked, in all workers, ended ones included.
+    pub fn total_blocked_by(&self, what: BlockType) -> u64 {
+        self.sum(|counters| counters.blocked_by(what))
+    }
+
+    fn sum(&self, value: impl Fn(&Counters) -> u64) -> u64 {
         // Busy slots too: their counts are in one of the two places.
         self.slots
             .iter()
-            .map(|slot| slot.counters.get(counter))
-            .fold(self.ended.get(counter), u64::wrapping_add)
+            .map(|slot| value(&slot.counters))
+            .fold(value(&self.ended), u64::wrapping_add)
+    }
+
+    /// The last error of any worker.
+    pub fn last_error(&self) -> &Note {
+        &self.last_error
     }
 
     /// Whether this caller is the one to complain about the file named by

@@ -64,6 +64,35 @@ pub enum BlockType {
     InternalError = 11,
 }
 
+impl BlockType {
+    /// Everything that blocks, in the order of the numbers.
+    pub const BLOCKING: [Self; 8] = [
+        Self::LaterAnalysis,
+        Self::ExtendedRule,
+        Self::LimitBan,
+        Self::BruteForce,
+        Self::BlockList,
+        Self::Flood,
+        Self::Ddos,
+        Self::InternalError,
+    ];
+
+    /// The word that metrics use.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::LaterAnalysis => "later_analysis",
+            Self::ExtendedRule => "extended_rule",
+            Self::LimitBan => "limit_ban",
+            Self::BruteForce => "brute_force",
+            Self::BlockList => "block_list",
+            Self::Flood => "flood",
+            Self::Ddos => "ddos",
+            Self::InternalError => "internal_error",
+        }
+    }
+}
+
 /// The part of the request a hit was found in; the words of the error log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(u8)]

@@ -11,4 +11,5 @@ mod judging;
 mod life;
 mod limits;
 mod local;
+mod metrics;
 mod panics;

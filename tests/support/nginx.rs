@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::http::{Client, Visit};
 use crate::process::{Process, read, signal_pid};
+use crate::prometheus::Metrics;
 use crate::wait::{PATIENCE, eventually};
 use crate::{artifacts, net};
 
@@ -179,6 +180,20 @@ impl Nginx {
         Visit::new(self.status, "/nwaf_status").send().json()
     }
 
+    /// A request to the server of the status and the metrics.
+    pub fn ask(&self, target: &str) -> Visit {
+        Visit::new(self.status, target)
+    }
+
+    /// The answer of `nwaf_metrics`.
+    ///
+    /// # Panics
+    /// When there is none, or one that Prometheus would not take.
+    pub fn metrics(&self) -> Metrics {
+        let text = self.ask("/nwaf_metrics").send().text();
+        Metrics::parse(&text).unwrap_or_else(|why| panic!("{why} in\n{text}"))
+    }
+
     /// The generation of each worker that takes requests, by `nwaf_status`; 0 where
     /// one has no policy yet.
     ///
@@ -294,6 +309,7 @@ http {{
     server {{
         listen {status};
         location / {{ nwaf off; nwaf_status; }}
+        location = /nwaf_metrics {{ nwaf off; nwaf_metrics; }}
     }}
     {servers}
 }}

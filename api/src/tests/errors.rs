@@ -75,13 +75,6 @@ const BAD: &[(&str, &str, u16, &str, &[&str])] = &[
     ),
     (
         "set_dyn_settings",
-        r#""set": {"nwaf_ip_wl": ""}"#,
-        422,
-        "invalid_value",
-        &["nwaf_ip_wl", "del"],
-    ),
-    (
-        "set_dyn_settings",
         r#""set": {"nwaf_ip_wl": "1.1.1.0/33, x"}"#,
         422,
         "invalid_value",

@@ -24,10 +24,13 @@ use crate::directives::{
 
 type Setter = extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char;
 
+/// What answers the requests of a place.
+type Handler = extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t;
+
 const ANYWHERE: u32 = NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1;
 
 /// nginx reads the table up to its empty end.
-pub(super) static mut COMMANDS: [ngx_command_t; 24] = [
+pub(super) static mut COMMANDS: [ngx_command_t; 25] = [
     command(c"nwaf", ANYWHERE, NGX_HTTP_LOC_CONF_OFFSET, set_mode),
     command(
         c"nwaf_snapshot",
@@ -62,6 +65,12 @@ pub(super) static mut COMMANDS: [ngx_command_t; 24] = [
         NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS | NGX_CONF_TAKE1,
         NGX_HTTP_LOC_CONF_OFFSET,
         set_bans,
+    ),
+    command(
+        c"nwaf_metrics",
+        NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS,
+        NGX_HTTP_LOC_CONF_OFFSET,
+        set_metrics,
     ),
     setting(c"nwaf_limit"),
     setting(c"nwaf_ip_wl"),
@@ -258,24 +267,38 @@ extern "C" fn set_status(
     _command: *mut ngx_command_t,
     conf: *mut c_void,
 ) -> *mut c_char {
-    edge(CONF_ERROR, || {
-        // SAFETY: as in `set_mode`.
-        unsafe {
-            let conf = &mut *conf.cast::<LocationConf>();
-            if conf.status.replace(()).is_some() {
-                return DUPLICATE;
-            }
-            serve(cf, handlers::status);
+    // SAFETY: as in `set_mode`.
+    edge(CONF_ERROR, || unsafe { set_report(cf, conf, handlers::status) })
+}
+
+extern "C" fn set_metrics(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: as in `set_mode`.
+    edge(CONF_ERROR, || unsafe { set_report(cf, conf, handlers::metrics) })
+}
+
+/// # Safety
+/// `cf` must be the configuration being read, in a location with the value `conf`.
+unsafe fn set_report(cf: *mut ngx_conf_t, conf: *mut c_void, handler: Handler) -> *mut c_char {
+    // SAFETY: by this function's contract.
+    unsafe {
+        let conf = &mut *conf.cast::<LocationConf>();
+        if conf.report.replace(()).is_some() {
+            return DUPLICATE;
         }
-        OK
-    })
+        serve(cf, handler);
+    }
+    OK
 }
 
 /// Lets a handler answer all requests of the place whose configuration is being read.
 ///
 /// # Safety
 /// `cf` must be the configuration being read, in a location.
-unsafe fn serve(cf: *mut ngx_conf_t, handler: extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t) {
+unsafe fn serve(cf: *mut ngx_conf_t, handler: Handler) {
     // SAFETY: by this function's contract; `core` is nginx's own configuration of the place.
     unsafe {
         let context = &*(*cf).ctx.cast::<ngx_http_conf_ctx_t>();

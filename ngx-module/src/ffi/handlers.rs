@@ -10,9 +10,13 @@ use nginx_sys::{
 use super::request::Request;
 use super::{bytes, edge, shared};
 use crate::bans_page::{self, Bans, Method};
+use crate::directives::MainConf;
 use crate::guard::guard;
 use crate::phase::{self, Moment, Step};
-use crate::status;
+use crate::zone::Table;
+use crate::{metrics, status};
+
+const JSON: &str = "application/json";
 
 /// The handler that nginx asks first in REWRITE.
 pub(super) extern "C" fn decide_first(raw: *mut ngx_http_request_t) -> ngx_int_t {
@@ -47,6 +51,20 @@ fn decide(raw: *mut ngx_http_request_t, moment: Moment) -> ngx_int_t {
 
 /// The content handler of `nwaf_status`.
 pub(super) extern "C" fn status(raw: *mut ngx_http_request_t) -> ngx_int_t {
+    report(raw, JSON, status::json)
+}
+
+/// The content handler of `nwaf_metrics`.
+pub(super) extern "C" fn metrics(raw: *mut ngx_http_request_t) -> ngx_int_t {
+    report(raw, metrics::CONTENT_TYPE, metrics::text)
+}
+
+/// Answers GET and HEAD with what `write` writes.
+fn report(
+    raw: *mut ngx_http_request_t,
+    content_type: &'static str,
+    write: fn(&MainConf, Option<&Table>) -> String,
+) -> ngx_int_t {
     const FAILED: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
     // SAFETY: nginx calls with the request it works on; the view ends with this call.
     let Some(request) = (unsafe { Request::new(raw) }) else { return FAILED };
@@ -55,9 +73,9 @@ pub(super) extern "C" fn status(raw: *mut ngx_http_request_t) -> ngx_int_t {
         if unsafe { (*raw).method } & (NGX_HTTP_GET | NGX_HTTP_HEAD) as usize == 0 {
             return NGX_HTTP_NOT_ALLOWED as ngx_int_t;
         }
-        let text = status::json(request.main_conf(), shared::table());
+        let text = write(request.main_conf(), shared::table());
         // SAFETY: as above.
-        unsafe { answer(raw, NGX_HTTP_OK as u16, text.as_bytes()) }
+        unsafe { answer(raw, NGX_HTTP_OK as u16, content_type, text.as_bytes()) }
     })
 }
 
@@ -82,16 +100,20 @@ pub(super) extern "C" fn bans(raw: *mut ngx_http_request_t) -> ngx_int_t {
         };
         let (status, text) = bans_page::answer(page, method, query, bans);
         // SAFETY: as above.
-        unsafe { answer(raw, status, text.as_bytes()) }
+        unsafe { answer(raw, status, JSON, text.as_bytes()) }
     })
 }
 
-/// Answers a request with JSON.
+/// Answers a request.
 ///
 /// # Safety
 /// `raw` must be a request in its content phase.
-unsafe fn answer(raw: *mut ngx_http_request_t, status: u16, text: &[u8]) -> ngx_int_t {
-    const JSON: &[u8] = b"application/json";
+unsafe fn answer(
+    raw: *mut ngx_http_request_t,
+    status: u16,
+    content_type: &'static str,
+    text: &[u8],
+) -> ngx_int_t {
     // SAFETY: by this function's contract the request, its pool and its output
     // are ours; the text is copied to the pool, which lives until it was sent.
     unsafe {
@@ -114,8 +136,11 @@ unsafe fn answer(raw: *mut ngx_http_request_t, status: u16, text: &[u8]) -> ngx_
 
         r.headers_out.status = status.into();
         r.headers_out.content_length_n = text.len() as i64;
-        r.headers_out.content_type = ngx_str_t { len: JSON.len(), data: JSON.as_ptr().cast_mut() };
-        r.headers_out.content_type_len = JSON.len();
+        let name = content_type.split(';').next().unwrap_or(content_type);
+        let data = content_type.as_ptr().cast_mut();
+        r.headers_out.content_type = ngx_str_t { len: content_type.len(), data };
+        // Shorter where there are parameters, which tells nginx to add none.
+        r.headers_out.content_type_len = name.len();
         let sent = ngx_http_send_header(raw);
         if sent == NGX_ERROR as ngx_int_t || sent > NGX_OK as ngx_int_t || r.header_only() != 0 {
             return sent;

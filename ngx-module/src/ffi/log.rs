@@ -7,6 +7,9 @@ use nginx_sys::{
     ngx_conf_t, ngx_cycle, ngx_log_t, ngx_uint_t,
 };
 use std::mem::MaybeUninit;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::shared;
 
 /// The levels this module uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,9 +42,22 @@ impl Level {
 /// a log's objects do not change while a worker runs, its level and time are
 /// plain words, and a line reaches a file by one `write`.
 pub fn cycle(level: Level, text: Arguments<'_>) {
+    if matches!(level, Level::Emerg | Level::Error | Level::Warn) {
+        remember(text);
+    }
     // SAFETY: `ngx_cycle` is set before nginx reads a configuration, and the log
     // of the current cycle lives at least as long as this module's threads.
     unsafe { write((*ngx_cycle).log, level, text) }
+}
+
+/// Keeps a line as the last error, for the status of every worker.
+#[cold]
+pub fn remember(text: Arguments<'_>) {
+    if let Some(table) = shared::table() {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        table.last_error().write(&text.to_string(), now_ms);
+    }
 }
 
 /// Writes a line to `log`.

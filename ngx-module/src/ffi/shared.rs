@@ -18,7 +18,7 @@ use super::{edge, module};
 use crate::zone::Table;
 
 /// Holds [`Table`] and nginx's own book-keeping.
-const SIZE: usize = 128 * 1024;
+const SIZE: usize = 192 * 1024;
 const NAME: &str = "nwaf_workers";
 
 /// Set by the master, inherited by the workers.
