@@ -6,6 +6,7 @@ mod bodies;
 mod bypasses;
 mod config;
 mod country;
+mod examples;
 mod hosts;
 mod judging;
 mod life;

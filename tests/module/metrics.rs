@@ -1,11 +1,13 @@
 //! `nwaf_metrics` and what the status counts: the same numbers for Prometheus and for
 //! people.
 
+use std::collections::BTreeSet;
+
 use policy::{Policy, RuleText};
 use serde_json::{Value, json};
 use support::node::{Node, blocking, rule, settings};
 use support::wait::{PATIENCE, eventually};
-use support::{Metrics, Mmdb, Site, among_others};
+use support::{Metrics, Mmdb, Site, among_others, artifacts};
 
 /// Rule 1 blocks "/attack" and counts for the limit, rule 2 observes "/watched".
 fn policy() -> Policy {
@@ -205,5 +207,59 @@ fn only_get_and_head_are_answered() {
         let output = node.nginx.test();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && said.contains(why), "{place}: {said}");
+    }
+}
+
+/// The fields of a JSON value, however deep.
+fn fields(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(object) => object.iter().for_each(|(name, value)| {
+            found.insert(format!("{path}/{name}"));
+            fields(value, &format!("{path}/{name}"), found);
+        }),
+        Value::Array(values) => values.iter().for_each(|value| fields(value, path, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_document_names_every_field_and_every_metric() {
+    let _turn = among_others();
+    let mut node = Node::prepare(site());
+    let file = node.folder.path().join("countries.mmdb");
+    Mmdb::of(&[("198.51.100.0/24", "CH")]).publish(&file);
+    node.nginx.configure(|site| {
+        site.http = format!("{} nwaf_geoip2 {};", site.http, file.display());
+    });
+    node.publish(&policy());
+    node.nginx.run();
+    node.in_step();
+    node.ban(&[]);
+    // Something to be the last error.
+    node.replace_current(b"not a snapshot", 0o644);
+    let status = eventually(PATIENCE, "the refusal", || {
+        let status = node.nginx.status();
+        (!status["last_error"].is_null()).then_some(status)
+    });
+    let path = artifacts::project().join("docs/status.md");
+    let document = std::fs::read_to_string(path).expect("docs/status.md");
+    let example = document.split("```json").nth(1).and_then(|rest| rest.split("```").next());
+    let example: Value = serde_json::from_str(example.expect("an example")).expect("is JSON");
+    let (mut told, mut documented) = (BTreeSet::new(), BTreeSet::new());
+    fields(&status.0, "", &mut told);
+    fields(&example, "", &mut documented);
+    assert_eq!(told, documented);
+
+    let metrics = node.nginx.metrics().0;
+    assert!(metrics.len() > 40, "{metrics:?}");
+    for (name, family) in metrics {
+        // With its labels, in the order of the page.
+        let labels = family.samples.first().map(|(labels, _)| labels.keys().cloned().collect());
+        let labels: Vec<String> = labels.unwrap_or_default();
+        let shown = match labels.as_slice() {
+            [] => format!("`{name}`"),
+            labels => format!("`{name}{{{}}}`", labels.join(",")),
+        };
+        assert!(document.contains(&shown), "{shown} is not in docs/status.md");
     }
 }
