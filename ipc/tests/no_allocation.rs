@@ -1,6 +1,7 @@
 //! A clean request is decided without allocating.
 
 use ipc::snapshot::{Bans, Beside, Meta, Snapshot, compile, compile_bans};
+use policy::encoding::Decoder;
 use policy::text::Scratch;
 use policy::{Action, Ban, BanKind, Host, Policy, Request, Rule, RuleText, Settings};
 
@@ -21,7 +22,8 @@ fn policy() -> Policy {
             args: Some("eA==".into()),
             ..text.clone()
         },
-        RuleText { country: Some("REU=".into()), body: Some("eA==".into()), ..text },
+        RuleText { country: Some("REU=".into()), body: Some("eA==".into()), ..text.clone() },
+        RuleText { body: Some("ZXZpbD0x".into()), ..text },
     ];
     let settings = [
         ("nwaf_ip_wl", "domain=.white.org 1.1.1.1"),
@@ -84,4 +86,39 @@ fn a_clean_request_allocates_nothing() {
     assert_eq!(used.count_total, 0, "{used:?}");
     // The counter itself counts.
     assert!(allocation_counter::measure(|| drop(std::hint::black_box(vec![1u8]))).count_total > 0);
+}
+
+#[test]
+fn a_clean_body_allocates_nothing_whatever_it_holds() {
+    let bytes = compile(&policy(), Meta::default()).unwrap();
+    let snapshot = Snapshot::from_bytes(&bytes).unwrap();
+    // "a=b\u0063+%64", by gzip without compression.
+    let mut packed = b"\x1f\x8b\x08\0\0\0\0\0\0\0\x01\x0d\0\xf2\xffa=b\\u0063+%64".to_vec();
+    packed.extend_from_slice(&[0; 8]);
+    let part = b"--b\r\nContent-Transfer-Encoding: base64\r\n\r\nYT1i\r\n--b--";
+    let mut decoder = Decoder::default();
+    let mut scratch = Scratch::default();
+    let requests = [
+        (vec![("Content-Type", "application/json")], &br#"{"a":"\u0063%64"}"#[..]),
+        (vec![("Content-Type", "text/xml")], b"<a>&#99;%64<![CDATA[c]]></a>"),
+        (vec![("Content-Type", "multipart/form-data; boundary=b")], part),
+        (vec![("Content-Type", "text/plain")], b"\xff\xfe<\0a\0>\0"),
+        (vec![("Content-Encoding", "gzip"), ("Content-Type", "text/json")], &packed),
+    ];
+    let mut all = || {
+        for (headers, body) in &requests {
+            let decoded = decoder.decode(headers, body, 1_000);
+            assert_eq!(decoded.gap, None);
+            assert_eq!(decoded.text.is_some(), headers.len() == 2);
+            let request = Request {
+                body: Some(body),
+                decoded_body: decoded.text,
+                ..Request::new(Host::normalised(b"a.example.com"), b"/", headers)
+            };
+            assert_eq!(snapshot.evaluate(None, &request, &mut scratch).action, Action::Pass);
+        }
+    };
+    all();
+    let used = allocation_counter::measure(|| (0..100).for_each(|_| all()));
+    assert_eq!(used.count_total, 0, "{used:?}");
 }

@@ -207,6 +207,41 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// A body: any piece, also in the disguises of its types.
+fn body() -> impl Strategy<Value = Vec<u8>> {
+    let words = vec![
+        "ab",
+        "a",
+        "b",
+        "\\u0061",
+        "\\u0062",
+        "\\/",
+        "&#97;",
+        "&#x62;",
+        "<![CDATA[",
+        "]]>",
+        "<!--x-->",
+        "{",
+        "<",
+        "--b\n",
+        "Content-Transfer-Encoding: base64\n\n",
+        "YWJhYg==\n",
+        "%61",
+        "+",
+    ];
+    prop_oneof![piece(), vec(select(words), 0..12).prop_map(|words| words.concat().into_bytes()),]
+}
+
+fn header_line() -> impl Strategy<Value = (&'static str, Vec<u8>)> {
+    let types =
+        vec!["application/json", "text/xml", "multipart/form-data; boundary=b", "text/plain"];
+    let types = select(types).prop_map(|value| ("Content-Type", value.as_bytes().to_vec()));
+    prop_oneof![
+        4 => (select(vec!["x", "Y", "cookie", "User-Agent", "REFERER"]), piece()),
+        1 => types,
+    ]
+}
+
 /// Bans nobody, and remembers which entry of `nwaf_limit` it was asked about.
 #[derive(Default)]
 struct AskedLimit(Cell<Option<u64>>);
@@ -228,6 +263,7 @@ struct Asked {
     args: Option<Vec<u8>>,
     headers: Vec<(&'static str, Vec<u8>)>,
     body: Option<Vec<u8>>,
+    decoded_body: Option<Vec<u8>>,
     country: Option<[u8; 2]>,
     time: u64,
 }
@@ -243,32 +279,33 @@ impl Asked {
             args: self.args.as_deref(),
             headers: &self.headers,
             body: self.body.as_deref(),
+            decoded_body: self.decoded_body.as_deref(),
             country: self.country,
         }
     }
 }
 
 fn asked() -> impl Strategy<Value = Asked> {
-    let names = vec!["x", "Y", "cookie", "User-Agent", "REFERER"];
     (
         any::<bool>(),
         option::weighted(0.9, address()),
         host(),
         piece(),
         option::of(piece()),
-        vec((select(names), piece()), 0..5),
-        option::of(piece()),
+        vec(header_line(), 0..5),
+        (option::of(body()), option::of(body())),
         option::of(select(vec![*b"CH", *b"RU"])),
         0u64..4,
     )
-        .prop_map(|(put, address, host, url, args, headers, body, country, time)| Asked {
+        .prop_map(|(put, address, host, url, args, headers, bodies, country, time)| Asked {
             put,
             address,
             host,
             url,
             args,
             headers,
-            body,
+            body: bodies.0,
+            decoded_body: bodies.1,
             country,
             time,
         })

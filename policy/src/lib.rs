@@ -13,6 +13,7 @@
 pub mod address;
 pub mod ban;
 pub mod body;
+pub mod encoding;
 pub mod error;
 pub mod explain;
 pub mod expression;
@@ -28,6 +29,7 @@ pub mod settings;
 pub mod text;
 pub mod verdict;
 
+mod content;
 mod evaluate;
 mod guard;
 

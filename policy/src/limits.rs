@@ -30,3 +30,13 @@ pub const RATE: u32 = 1_000_000;
 pub const REFUSALS: usize = 10_000;
 /// Reasons kept in one verdict; further ones are counted.
 pub const REASONS: usize = 8;
+/// Encodings of one body that are undone. Clients send one; two only by mistake or with intent.
+pub const ENCODINGS: usize = 2;
+/// How many times longer than what was sent a decoded body may be, beyond [`RATIO_FROM`].
+/// Text shrinks to a tenth by deflate, the most regular logs to a hundredth; a bomb to a thousandth.
+pub const RATIO: usize = 200;
+/// Bytes of a decoded body from which [`RATIO`] holds.
+pub const RATIO_FROM: usize = 64 << 10;
+/// Bytes of a buffer for one form of a body, or for a decoded one, that are kept for the
+/// next request. Twice the default of `nwaf_body_limit`.
+pub const BUFFER_KEPT: usize = 256 << 10;

@@ -46,6 +46,9 @@ pub struct Request<'a> {
     pub headers: &'a dyn Headers,
     /// The part of the body that was read for analysis; `None` where none was read.
     pub body: Option<&'a [u8]>,
+    /// The same with its `Content-Encoding` undone, by an [`encoding::Decoder`](crate::encoding::Decoder);
+    /// `None` where it has none. Looked at only beside a `body`.
+    pub decoded_body: Option<&'a [u8]>,
     /// ISO 3166-1 alpha-2 code of the client's country in upper case, where known.
     pub country: Option<[u8; 2]>,
 }
@@ -55,8 +58,18 @@ impl<'a> Request<'a> {
     /// is known is put in with `..Request::new(..)`.
     pub fn new(host: Host<'a>, target: &'a [u8], headers: &'a dyn Headers) -> Self {
         let (url, args) = Self::split_target(target);
-        let (address, body, country) = (None, None, None);
-        Self { time: 0, method: b"GET", address, host, url, args, headers, body, country }
+        Self {
+            time: 0,
+            method: b"GET",
+            address: None,
+            host,
+            url,
+            args,
+            headers,
+            body: None,
+            decoded_body: None,
+            country: None,
+        }
     }
 
     /// Splits a request target into path and query (with its `?`). The path of

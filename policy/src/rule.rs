@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::expression::Expression;
 use crate::limits::{HEADER_CONDITIONS, LITERAL_BYTES};
 use crate::request::HeaderClass;
-use crate::text::{FormField, Scratch, contains};
+use crate::text::{Scratch, contains};
 use crate::{AddressRange, HostPattern, Invalid, Request, Zone};
 
 /// A rule as it travels and is stored: expressions over base64 terms.
@@ -384,17 +384,16 @@ impl Rule {
                         if term.negated {
                             scratch.any_served_args_form(raw, hit)
                         } else {
-                            scratch.any_form(FormField::Args, raw, hit)
+                            scratch.any_args_form(raw, hit)
                         }
                     })
                 })
             })
             && opt(&self.body, |e| {
-                request.body.is_some_and(|raw| {
-                    e.evaluate(|needle| {
-                        scratch.any_form(FormField::Body, raw, |form| contains(form, needle))
+                request.body.is_some()
+                    && e.evaluate(|needle| {
+                        scratch.any_body_form(request, |form| contains(form, needle))
                     })
-                })
             })
             && opt(&self.cookie, |e| {
                 in_headers(e, request, scratch, |n| class(n, HeaderClass::Cookie))

@@ -6,7 +6,8 @@
 //! | field | forms |
 //! |---|---|
 //! | `url` | as sent · decoded · as served: decoded, `//`, `/./` and `/../` resolved |
-//! | `args`, `body` | as sent · decoded, with `+` as a space |
+//! | `args` | as sent · decoded, with `+` as a space |
+//! | `body` | the same, and what its contents ask for: see `content` |
 //! | headers | as sent · decoded |
 //!
 //! Decoding is percent-decoding, once: `%2561` is `%61`, as the server behind
@@ -18,24 +19,18 @@
 
 use std::ops::{ControlFlow, Range};
 
+use crate::Request;
+use crate::content::Contents;
+use crate::limits::BUFFER_KEPT;
 use crate::request::Headers;
 
 /// How a field is decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Coding {
+pub(crate) enum Coding {
     /// Percent-decoding.
     Percent,
     /// Percent-decoding, and `+` is a space.
     Form,
-}
-
-/// A text field that is neither the path nor a header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FormField {
-    /// The query.
-    Args,
-    /// The body.
-    Body,
 }
 
 /// What one evaluation works out about a request, at most once each, and the
@@ -45,15 +40,15 @@ pub struct Scratch {
     path: Path,
     args: Decoded,
     served_args: Decoded,
-    body: Decoded,
+    body: Contents,
     headers: HeaderValues,
     /// What a search over all literals has found so far.
     pub found: Found,
 }
 
-/// The decoded form of a field.
+/// A form of a field, made when it is first asked for.
 #[derive(Debug, Default)]
-struct Decoded {
+pub(crate) struct Decoded {
     known: bool,
     /// Whether it differs from what was sent.
     differs: bool,
@@ -76,13 +71,22 @@ struct HeaderValues {
 }
 
 impl Decoded {
-    fn of(&mut self, raw: &[u8], coding: Coding) -> Option<&[u8]> {
+    /// The form, where it differs from what was sent. `make` appends it to an empty
+    /// buffer and says whether it does.
+    pub(crate) fn of(&mut self, make: impl FnOnce(&mut Vec<u8>) -> bool) -> Option<&[u8]> {
         if !self.known {
             self.known = true;
             self.bytes.clear();
-            self.differs = decode(raw, coding, &mut self.bytes);
+            self.differs = make(&mut self.bytes);
         }
         self.differs.then_some(self.bytes.as_slice())
+    }
+
+    /// Forgets it, and gives back memory that few requests need.
+    pub(crate) fn forget(&mut self) {
+        if std::mem::take(&mut self.known) && self.bytes.capacity() > BUFFER_KEPT {
+            self.bytes = Vec::new();
+        }
     }
 }
 
@@ -90,7 +94,7 @@ impl Path {
     /// The path as served, in full.
     fn served<'a>(&'a mut self, raw: &'a [u8]) -> &'a [u8] {
         let path = cut(raw);
-        let plain = self.decoded.of(path, Coding::Percent).unwrap_or(path);
+        let plain = self.decoded.of(|out| decode(path, Coding::Percent, out)).unwrap_or(path);
         if !self.resolved.known {
             self.resolved.known = true;
             self.resolved.differs = resolve(plain, &mut self.resolved.bytes);
@@ -123,7 +127,7 @@ impl Scratch {
         self.path.resolved.known = false;
         self.args.known = false;
         self.served_args.known = false;
-        self.body.known = false;
+        self.body.begin();
         self.headers.bytes.clear();
         self.headers.decoded.clear();
     }
@@ -143,27 +147,25 @@ impl Scratch {
         [decoded, resolved].into_iter().any(|form| form.differs && hit(&form.bytes))
     }
 
-    /// Whether `hit` holds for any form of the query or the body.
-    pub fn any_form(
-        &mut self,
-        field: FormField,
-        raw: &[u8],
-        mut hit: impl FnMut(&[u8]) -> bool,
-    ) -> bool {
-        let decoded = match field {
-            FormField::Args => &mut self.args,
-            FormField::Body => &mut self.body,
-        };
-        hit(raw) || decoded.of(raw, Coding::Form).is_some_and(hit)
+    /// Whether `hit` holds for any form of the query.
+    pub fn any_args_form(&mut self, raw: &[u8], mut hit: impl FnMut(&[u8]) -> bool) -> bool {
+        hit(raw) || self.args.of(|out| decode(raw, Coding::Form, out)).is_some_and(hit)
+    }
+
+    /// Whether `hit` holds for any form of the body; `false` without one.
+    pub fn any_body_form(&mut self, request: &Request<'_>, hit: impl FnMut(&[u8]) -> bool) -> bool {
+        let Request { headers, body, decoded_body, .. } = *request;
+        body.is_some_and(|sent| self.body.any_form(headers, sent, decoded_body, hit))
     }
 
     /// Whether `hit` holds for any form of the query as served, which ends at a raw `#`.
     pub fn any_served_args_form(&mut self, raw: &[u8], mut hit: impl FnMut(&[u8]) -> bool) -> bool {
         let served = cut(raw);
         if served.len() == raw.len() {
-            return self.any_form(FormField::Args, raw, hit);
+            return self.any_args_form(raw, hit);
         }
-        hit(served) || self.served_args.of(served, Coding::Form).is_some_and(hit)
+        let form = self.served_args.of(|out| decode(served, Coding::Form, out));
+        hit(served) || form.is_some_and(hit)
     }
 
     /// Whether `hit` holds for any form of the value of any header that `pick`
@@ -268,7 +270,7 @@ fn cut(raw: &[u8]) -> &[u8] {
 
 /// Appends the decoded form to `out`; `false`, with `out` untouched, where it equals `raw`.
 /// A `%` without two hexadecimal digits stays as it is.
-fn decode(raw: &[u8], coding: Coding, out: &mut Vec<u8>) -> bool {
+pub(crate) fn decode(raw: &[u8], coding: Coding, out: &mut Vec<u8>) -> bool {
     let encoded = match coding {
         Coding::Percent => memchr::memchr(b'%', raw),
         Coding::Form => memchr::memchr2(b'%', b'+', raw),
@@ -371,15 +373,33 @@ mod tests {
 
     #[test]
     fn plus_is_a_space_only_in_forms() {
-        let mut seen = Vec::new();
+        let (mut seen, text) = (Vec::new(), b"?q=a+b%26");
         let mut scratch = Scratch::default();
-        for field in [FormField::Args, FormField::Body] {
-            scratch.any_form(field, b"?q=a+b%26", |form| {
-                seen.push(form.to_vec());
-                false
-            });
-        }
+        let mut see = |form: &[u8]| {
+            seen.push(form.to_vec());
+            false
+        };
+        scratch.any_args_form(text, &mut see);
+        let no_headers: Vec<(&str, &str)> = Vec::new();
+        let get = Request::new(crate::Host::normalised(b""), b"/", &no_headers);
+        scratch.any_body_form(&get, &mut see);
+        scratch.any_body_form(&Request { body: Some(text), ..get }, &mut see);
         assert_eq!(seen, [&b"?q=a+b%26"[..], b"?q=a b&", b"?q=a+b%26", b"?q=a b&"]);
+    }
+
+    #[test]
+    fn memory_that_few_requests_need_is_given_back() {
+        let mut form = Decoded::default();
+        for (length, kept) in [(BUFFER_KEPT, true), (BUFFER_KEPT + 1, false)] {
+            form.of(|out| {
+                *out = vec![0; length];
+                true
+            });
+            form.forget();
+            assert_eq!(form.bytes.capacity() >= length, kept);
+            assert_eq!(form.of(|_| false), None);
+            form.forget();
+        }
     }
 
     #[test]

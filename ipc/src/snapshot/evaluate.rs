@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use policy::address::canonical;
 use policy::expression::{Join, step};
 use policy::request::HeaderClass;
-use policy::text::{FormField, Found, Scratch, contains};
+use policy::text::{Found, Scratch, contains};
 use policy::verdict::Decision;
 use policy::{BanKind, HostLists, Reason, Request, Source, Verdict, Zone};
 
@@ -237,7 +237,7 @@ impl Asked<'_> {
                 fold(terms, |term| {
                     if served || term.flags & term_flag::NOT == 0 {
                         self.occurs(term, found, |text| {
-                            scratch.any_form(FormField::Args, raw, |form| contains(form, text))
+                            scratch.any_args_form(raw, |form| contains(form, text))
                         })
                     } else {
                         // Only what comes before the # counts.
@@ -247,13 +247,14 @@ impl Asked<'_> {
                     }
                 })
             }),
-            Some(Field::Body) => request.body.is_some_and(|raw| {
-                fold(terms, |term| {
-                    self.occurs(term, found, |text| {
-                        scratch.any_form(FormField::Body, raw, |form| contains(form, text))
+            Some(Field::Body) => {
+                request.body.is_some()
+                    && fold(terms, |term| {
+                        self.occurs(term, found, |text| {
+                            scratch.any_body_form(request, |form| contains(form, text))
+                        })
                     })
-                })
-            }),
+            }
             Some(Field::NoCookie) => !self.lines().any_cookie,
             Some(Field::Cookie) => {
                 self.lines().cookie

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use policy::Request;
 use policy::request::HeaderClass;
-use policy::text::{FormField, Found, Scratch};
+use policy::text::{Found, Scratch};
 
 use super::format::*;
 use super::view::{View, run};
@@ -74,16 +74,13 @@ impl View<'_> {
         if wanted(Field::Url) {
             scratch.any_path_form(request.url, |form| search.run(form, Field::Url, found));
         }
-        let forms = [
-            (Field::Args, FormField::Args, request.args),
-            (Field::Body, FormField::Body, request.body),
-        ];
-        for (field, form_field, text) in forms {
-            if let Some(raw) = text
-                && wanted(field)
-            {
-                scratch.any_form(form_field, raw, |form| search.run(form, field, found));
-            }
+        if let Some(raw) = request.args
+            && wanted(Field::Args)
+        {
+            scratch.any_args_form(raw, |form| search.run(form, Field::Args, found));
+        }
+        if wanted(Field::Body) {
+            scratch.any_body_form(request, |form| search.run(form, Field::Body, found));
         }
         let in_headers = [Field::Cookie, Field::UserAgent, Field::Referer, Field::HeaderAny];
         if self.header_names.is_empty() && !in_headers.into_iter().any(wanted) {

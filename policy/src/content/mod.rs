@@ -1,0 +1,336 @@
+//! The forms in which a body is searched, by what its sender and its first byte say it is.
+//!
+//! | what it is | forms beside the body as sent |
+//! |---|---|
+//! | anything | decoded like a form: `%xx`, and `+` as a space |
+//! | JSON | its escapes undone |
+//! | XML | references as characters, CDATA sections joined, comments gone |
+//! | multipart | the contents of parts in base64 or quoted-printable |
+//! | UTF-16 | as UTF-8, and from that the forms of JSON and XML |
+//!
+//! A body is JSON, XML or multipart where any `Content-Type` line names it, and JSON or XML
+//! also where its first byte behind blanks says so, whatever the line says: a wrong type is no
+//! way to hide. All forms are made from the body, none from another form but for UTF-16.
+//!
+//! Invariants: a form is only ever added, so what is found in a body as sent is found
+//! whatever it is said to be; each takes time that follows the body's length and at most twice its memory.
+
+mod json;
+mod multipart;
+mod xml;
+
+use std::ops::ControlFlow;
+
+use crate::request::Headers;
+use crate::text::{Coding, Decoded, decode};
+
+/// What a body may be, beside a form.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Types {
+    json: bool,
+    xml: bool,
+    parts: bool,
+}
+
+/// What is known about the body of one request, and the buffers for it.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    /// What the header lines say; found out by the first form that is asked for.
+    declared: Option<Types>,
+    boundary: Boundary,
+    /// The body as sent, and with its encodings undone.
+    texts: [Text; 2],
+}
+
+/// The boundary of a multipart body.
+#[derive(Debug, Default)]
+struct Boundary {
+    state: Named,
+    bytes: Vec<u8>,
+}
+
+/// How often a boundary is named.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Named {
+    #[default]
+    Never,
+    Once,
+    /// In several ways: readers will not agree.
+    Unclear,
+}
+
+/// The forms of one text.
+#[derive(Debug, Default)]
+struct Text {
+    /// What it is; known once a form beside that of forms was asked for.
+    types: Option<Types>,
+    form: Decoded,
+    wide: Decoded,
+    parts: Decoded,
+    json: Decoded,
+    xml: Decoded,
+}
+
+impl Types {
+    /// What a line of `Content-Type` names, anywhere in it.
+    fn named(line: &[u8]) -> Self {
+        Self {
+            json: names(line, b"json"),
+            xml: names(line, b"xml"),
+            parts: names(line, b"multipart/"),
+        }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            json: self.json | other.json,
+            xml: self.xml | other.xml,
+            parts: self.parts | other.parts,
+        }
+    }
+}
+
+impl Contents {
+    /// Forgets the last request.
+    pub(crate) fn begin(&mut self) {
+        // Nothing else is known where this is not.
+        if self.declared.take().is_some() {
+            self.texts.iter_mut().for_each(Text::begin);
+        }
+    }
+
+    /// Whether `hit` holds for any form of a body, as sent or as `decoded`.
+    pub(crate) fn any_form(
+        &mut self,
+        headers: &dyn Headers,
+        sent: &[u8],
+        decoded: Option<&[u8]>,
+        mut hit: impl FnMut(&[u8]) -> bool,
+    ) -> bool {
+        let boundary = &mut self.boundary;
+        let declared = *self.declared.get_or_insert_with(|| declared(headers, boundary));
+        let raws = [Some(sent), decoded];
+        self.texts.iter_mut().zip(raws).any(|(text, raw)| {
+            raw.is_some_and(|raw| text.any_form(raw, declared, boundary.get(), &mut hit))
+        })
+    }
+}
+
+impl Text {
+    fn begin(&mut self) {
+        self.types = None;
+        let Self { types: _, form, wide, parts, json, xml } = self;
+        [form, wide, parts, json, xml].into_iter().for_each(Decoded::forget);
+    }
+
+    fn any_form(
+        &mut self,
+        raw: &[u8],
+        declared: Types,
+        boundary: Option<&[u8]>,
+        hit: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> bool {
+        let form = self.form.of(|out| decode(raw, Coding::Form, out));
+        if hit(raw) || form.is_some_and(&mut *hit) {
+            return true;
+        }
+        let wide = self.wide.of(|out| narrow(raw, out));
+        let plain = wide.unwrap_or(raw);
+        let types = self.types.get_or_insert_with(|| declared.and(sniff(plain)));
+        let parts = if types.parts {
+            self.parts.of(|out| multipart::decode(raw, boundary, types, out))
+        } else {
+            None
+        };
+        wide.is_some_and(&mut *hit)
+            || parts.is_some_and(&mut *hit)
+            || types.json && self.json.of(|out| json::unescape(plain, out)).is_some_and(&mut *hit)
+            || types.xml && self.xml.of(|out| xml::decode(plain, out)).is_some_and(&mut *hit)
+    }
+}
+
+impl Boundary {
+    fn get(&self) -> Option<&[u8]> {
+        (self.state == Named::Once).then_some(&self.bytes)
+    }
+
+    /// Takes every boundary that a line of `Content-Type` names.
+    fn read(&mut self, line: &[u8]) {
+        const NAME: &[u8] = b"boundary";
+        let mut rest = line;
+        while let Some(at) = rest.windows(NAME.len()).position(|w| w.eq_ignore_ascii_case(NAME)) {
+            rest = &rest[at + NAME.len()..];
+            let Some(value) = rest.trim_ascii_start().strip_prefix(b"=") else {
+                // Of several pieces, or in a character set (RFC 2231).
+                self.state = Named::Unclear;
+                continue;
+            };
+            let value = value.trim_ascii_start();
+            let quoted = value.strip_prefix(b"\"");
+            let end = |byte: &u8| match quoted {
+                Some(_) => *byte == b'"',
+                None => matches!(byte, b';' | b',' | b'"') || byte.is_ascii_whitespace(),
+            };
+            let value = quoted.unwrap_or(value);
+            let name = value.split(end).next().unwrap_or(value);
+            self.state = match self.state {
+                Named::Never if !name.is_empty() && !name.contains(&b'\\') => {
+                    self.bytes.clear();
+                    self.bytes.extend_from_slice(name);
+                    Named::Once
+                }
+                Named::Once if self.bytes == name => Named::Once,
+                _ => Named::Unclear,
+            };
+        }
+    }
+}
+
+/// What the header lines say that a body is.
+fn declared(headers: &dyn Headers, boundary: &mut Boundary) -> Types {
+    boundary.state = Named::Never;
+    let mut types = Types::default();
+    headers.visit(&mut |name, value| {
+        if name.eq_ignore_ascii_case(b"content-type") {
+            let named = Types::named(value);
+            if named.parts {
+                boundary.read(value);
+            }
+            types = types.and(named);
+        }
+        ControlFlow::Continue(())
+    });
+    types
+}
+
+/// What a text is by its first byte behind a byte order mark and blanks.
+fn sniff(text: &[u8]) -> Types {
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let first = text.iter().find(|byte| **byte > b' ');
+    Types {
+        json: matches!(first, Some(b'{' | b'[' | b'"')),
+        xml: matches!(first, Some(b'<')),
+        parts: false,
+    }
+}
+
+/// Appends a text that is UTF-16 by its mark, or by a zero beside its first character, as
+/// UTF-8; `false`, with `out` untouched, where it is not.
+fn narrow(raw: &[u8], out: &mut Vec<u8>) -> bool {
+    let unit: fn([u8; 2]) -> u16 = match raw {
+        [0xfe, 0xff, ..] | [0, 1..=0x7f, ..] => u16::from_be_bytes,
+        [0xff, 0xfe, ..] | [1..=0x7f, 0, ..] => u16::from_le_bytes,
+        _ => return false,
+    };
+    let units = raw.chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
+    for character in char::decode_utf16(units) {
+        push(character.unwrap_or(char::REPLACEMENT_CHARACTER), out);
+    }
+    true
+}
+
+/// Whether a word in lower case is anywhere in a line, in whatever case. O(length).
+fn names(line: &[u8], word: &[u8]) -> bool {
+    line.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word))
+}
+
+fn push(character: char, out: &mut Vec<u8>) {
+    out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn forms(content_type: &[&str], body: &[u8]) -> Vec<String> {
+        let headers: Vec<_> = content_type.iter().map(|value| ("Content-Type", value)).collect();
+        let mut contents = Contents::default();
+        let mut all = || {
+            let mut seen = Vec::new();
+            contents.any_form(&headers, body, None, |form| {
+                seen.push(String::from_utf8_lossy(form).into_owned());
+                false
+            });
+            seen
+        };
+        let seen = all();
+        assert_eq!(all(), seen, "as remembered");
+        seen
+    }
+
+    #[test]
+    fn a_type_adds_its_form_and_takes_none_away() {
+        let body = br"\u0041&#66;%43";
+        let plain = [r"\u0041&#66;%43", r"\u0041&#66;C"];
+        assert_eq!(forms(&[], body), plain);
+        assert_eq!(forms(&["text/plain"], body), plain);
+        let json = [&plain[..], &["A&#66;%43"]].concat();
+        for named in ["application/json", "text/JSON; charset=utf-8", "application/problem+json"] {
+            assert_eq!(forms(&[named], body), json, "{named}");
+        }
+        let xml = [&plain[..], &[r"\u0041B%43"]].concat();
+        for named in ["text/xml", "application/xml", "Application/SOAP+XML"] {
+            assert_eq!(forms(&[named], body), xml, "{named}");
+        }
+        // Two lines: both.
+        assert_eq!(forms(&["text/xml", "text/json"], body).len(), 4);
+    }
+
+    #[test]
+    fn a_first_byte_says_it_too() {
+        for body in [r#"{"a":"\u0041"}"#, r#"["\u0041"]"#, r#""\u0041""#, "\u{feff} \n{\\u0041"] {
+            let seen = forms(&["text/plain"], body.as_bytes());
+            assert!(seen[1].contains('A') && seen.len() == 2, "{seen:?}");
+        }
+        assert_eq!(forms(&["application/json"], b" <a>&#65;")[1], " <a>A");
+        assert_eq!(forms(&[], b"x{\\u0041").len(), 1);
+    }
+
+    #[test]
+    fn utf_16_is_read_in_both_orders() {
+        let wide = |text: &str, order: fn(u16) -> [u8; 2]| -> Vec<u8> {
+            text.encode_utf16().flat_map(order).collect()
+        };
+        for order in [u16::to_be_bytes, u16::to_le_bytes] {
+            for mark in ["", "\u{feff}"] {
+                let seen = forms(&[], &wide(&format!("{mark}<a>&#65;é😀"), order));
+                assert_eq!(seen[1..], [format!("{mark}<a>&#65;é😀"), format!("{mark}<a>Aé😀")]);
+            }
+        }
+        // A pair that is cut, and a byte too many.
+        let seen = forms(&[], b"\xfe\xff\xd8\x3d\x00a\x00");
+        assert_eq!(seen[1], "\u{feff}\u{fffd}a");
+    }
+
+    #[test]
+    fn boundaries() {
+        let of = |lines: &[&str]| {
+            let mut boundary = Boundary::default();
+            let headers: Vec<_> = lines.iter().map(|value| ("content-type", value)).collect();
+            declared(&headers, &mut boundary);
+            boundary.get().map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+        };
+        let one = |text: &str| of(&[&format!("multipart/form-data; {text}")]);
+        for named in
+            ["boundary=b", "BOUNDARY = b", "boundary=\"b\"", "x=y;boundary=b; z", "boundary=b,c"]
+        {
+            assert_eq!(one(named).as_deref(), Some("b"), "{named}");
+        }
+        assert_eq!(one("boundary=\"a b;c\"").as_deref(), Some("a b;c"));
+        for unclear in
+            ["", "boundary=", "boundary=a; boundary=b", "boundary*0=a", "boundary=\"a\\b\""]
+        {
+            assert_eq!(one(unclear), None, "{unclear}");
+        }
+        let twice = "multipart/form-data; boundary=b";
+        assert_eq!(of(&[twice, twice]).as_deref(), Some("b"));
+        assert_eq!(of(&["text/plain; boundary=b"]), None);
+    }
+
+    #[test]
+    fn json_inside_parts_is_json() {
+        let body = b"--b\r\nContent-Type: application/json\r\n\r\n{\"a\":\"\\u0065vil\"}\r\n--b--";
+        let seen = forms(&["multipart/form-data; boundary=b"], body);
+        assert!(seen.iter().any(|form| form.contains("\"evil\"")), "{seen:?}");
+    }
+}
