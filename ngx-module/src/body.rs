@@ -11,12 +11,15 @@
 //! Invariants: a body is judged once, by its first `nwaf_body_limit` bytes; a
 //! request that is decided without its body never waits for it; a body that comes
 //! in one piece is not copied, and of any other no more is kept than the limit
-//! (held back: and what one read of nginx brings beyond it).
+//! (held back: and what one read of nginx brings beyond it). What passes is what was
+//! sent, whatever was decoded for judging it.
 
 #![forbid(unsafe_code)]
 
+use std::cell::RefCell;
 use std::collections::TryReserveError;
 
+use policy::encoding::{Decoder, Gap, Outcome as Decoded};
 use policy::{Action, Host};
 
 use crate::directives::{BodyOverflow, Mode};
@@ -24,6 +27,20 @@ use crate::ffi::request::Request;
 use crate::judgement::{Failure, Judgement, Outcome};
 use crate::phase::{self, Step, without_dots};
 use crate::worker;
+
+thread_local! {
+    /// Kept so that its buffers are allocated once.
+    static DECODER: RefCell<Decoder> = RefCell::default();
+}
+
+/// What was read of a body.
+#[derive(Debug, Clone, Copy)]
+pub struct Read<'b> {
+    /// As it was sent.
+    pub sent: &'b [u8],
+    /// With its `Content-Encoding` undone, where it has one.
+    pub decoded: Option<&'b [u8]>,
+}
 
 /// What has become of a request's body.
 #[derive(Debug)]
@@ -124,24 +141,34 @@ fn is_open(judgement: &Judgement) -> bool {
 }
 
 /// Decides about a main request by what was read of its body; `overflown` where
-/// that is only the first part.
+/// that is only the first part. What cannot be decoded is a part that was not judged, too.
 pub fn decide(request: Request<'_>, judgement: &Judgement, bytes: &[u8], overflown: bool) -> Step {
     let conf = request.location();
     // If judging panics, that is what stays.
     judgement.fail(Failure::Panic);
     #[cfg(feature = "fault-injection")]
     phase::fault(request, b"body panic");
-    phase::judge(request, judgement, Some(bytes));
+    let gap = DECODER.with_borrow_mut(|decoder| {
+        let Decoded { text: decoded, gap } =
+            decoder.decode(&request.headers(), bytes, conf.body_limit());
+        phase::judge(request, judgement, Some(Read { sent: bytes, decoded }));
+        gap
+    });
     let step = phase::apply(request, conf, judgement);
-    let too_long = overflown
-        && step == Step::Go
+    let unjudged = match (overflown, gap) {
+        (true, _) => Failure::BodyTooLong,
+        (false, Some(Gap::TooLong)) => Failure::DecodedTooLong,
+        (false, Some(Gap::Unknown | Gap::Broken)) => Failure::Undecodable,
+        (false, None) => return step,
+    };
+    let blocks = step == Step::Go
         && conf.mode() == Mode::On
         && conf.body_overflow() == BodyOverflow::Block
         && is_open(judgement);
-    if !too_long {
+    if !blocks {
         return step;
     }
-    judgement.fail(Failure::BodyTooLong);
+    judgement.fail(unjudged);
     phase::apply(request, conf, judgement)
 }
 

@@ -34,6 +34,10 @@ pub enum Failure {
     Panic,
     /// The body is longer than `nwaf_body_limit`, and `nwaf_body_overflow` is `block`.
     BodyTooLong,
+    /// The same for what its `Content-Encoding` hides.
+    DecodedTooLong,
+    /// Its `Content-Encoding` is not known or does not hold, and `nwaf_body_overflow` is `block`.
+    Undecodable,
     /// Another module's body filter keeps the body in a file.
     BodyInFile,
 }
@@ -45,8 +49,17 @@ impl Failure {
             Self::NoSnapshot => "no snapshot is in force",
             Self::Panic => "the module failed",
             Self::BodyTooLong => "its body is longer than nwaf_body_limit",
+            Self::DecodedTooLong => {
+                "its body is longer than nwaf_body_limit once decoded, or a bomb"
+            }
+            Self::Undecodable => "its body cannot be decoded as its Content-Encoding says",
             Self::BodyInFile => "another module keeps its body in a file",
         }
+    }
+
+    /// Whether `nwaf_body_overflow` has decided to block, and `nwaf_on_error` is not asked.
+    pub fn is_overflow(self) -> bool {
+        matches!(self, Self::BodyTooLong | Self::DecodedTooLong | Self::Undecodable)
     }
 }
 

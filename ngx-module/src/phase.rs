@@ -21,6 +21,7 @@ use ipc::snapshot::LimitBans;
 use policy::text::Scratch;
 use policy::{Action, Host, Source, Verdict};
 
+use crate::body::Read;
 use crate::directives::{LocationConf, Mode, OnError};
 use crate::ffi::log::{self, Level};
 use crate::ffi::request::Request;
@@ -148,7 +149,7 @@ fn begin<'r>(request: Request<'r>, address: Option<IpAddr>) -> Option<&'r Judgem
 /// Asks the policy about a main request, for the judgement's address; `body` is
 /// what was read of its body, if anything.
 #[inline]
-pub fn judge(request: Request<'_>, judgement: &Judgement, body: Option<&[u8]>) {
+pub fn judge(request: Request<'_>, judgement: &Judgement, body: Option<Read<'_>>) {
     #[cfg(feature = "fault-injection")]
     fault(request, b"panic");
     let asked = worker::ask(|in_force, scratch| {
@@ -162,7 +163,8 @@ pub fn judge(request: Request<'_>, judgement: &Judgement, body: Option<&[u8]>) {
             method: request.method(),
             address: judgement.address.get(),
             country: in_force.country_for_rules(judgement.address.get()),
-            body,
+            body: body.map(|body| body.sent),
+            decoded_body: body.and_then(|body| body.decoded),
             ..policy::Request::new(host, request.target(), &headers)
         };
         let limits = Limits::of(request).filter(|limits| !limits.is_idle());
@@ -284,7 +286,7 @@ fn apply_failure(
     judgement: &Judgement,
     why: Failure,
 ) -> Step {
-    let passes = conf.on_error() == OnError::Pass && why != Failure::BodyTooLong;
+    let passes = conf.on_error() == OnError::Pass && !why.is_overflow();
     if conf.mode() == Mode::Passive || passes {
         settle(judgement, Action::Pass);
         return Step::Go;
