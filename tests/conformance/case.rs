@@ -2,16 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::Read as _;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use flate2::Compression;
+use flate2::read::{DeflateEncoder, GzEncoder, ZlibEncoder};
+use policy::encoding::Decoder;
 use policy::{
     Action, AddressEntry, Ban, BanKind, Host, HostLists, Policy, Reason, Request, Rule, RuleText,
     Settings, Source, Verdict, list,
 };
 use serde::Deserialize;
+
+/// The default of `nwaf_body_limit`.
+const BODY_LIMIT: usize = 128 << 10;
 
 /// One policy and what it must say about some requests.
 #[derive(Debug, Deserialize)]
@@ -104,6 +111,10 @@ pub struct Asked {
     pub headers: Vec<(String, String)>,
     /// The part of the body that was read.
     pub body: Option<String>,
+    /// What is done to it before it is sent, in this order: `gzip`, `zlib` or `deflate`, or a
+    /// number, the bytes of it that are sent. What the header says is up to `headers`.
+    #[serde(default)]
+    pub packed: Vec<toml::Value>,
     /// The client's country.
     pub country: Option<String>,
     /// What happens: `pass`, `bypass`, `observe` or `block`.
@@ -262,17 +273,40 @@ impl Asked {
         if !self.host.is_empty() {
             headers.insert(0, ("Host".into(), self.host.clone()));
         }
+        let body = self.sent_body();
+        let mut decoder = Decoder::default();
+        let decoded = decoder.decode(&headers, body.as_deref().unwrap_or_default(), BODY_LIMIT);
         ask(&Request {
             time: self.time.unwrap_or(0),
             method: self.method.as_bytes(),
             address: self.address,
-            body: self.body.as_ref().map(|body| body.as_bytes()),
+            body: body.as_deref(),
+            decoded_body: decoded.text,
             country: self
                 .country
                 .as_ref()
                 .map(|code| code.as_bytes().try_into().expect("two letters")),
             ..Request::new(Host::normalised(&host), target.as_bytes(), &headers)
         })
+    }
+
+    /// The body as it is sent.
+    pub fn sent_body(&self) -> Option<Vec<u8>> {
+        let packed = |body: Vec<u8>, step: &toml::Value| {
+            let level = Compression::default();
+            let mut out = Vec::new();
+            let read = match (step.as_str(), step.as_integer()) {
+                (Some("gzip"), _) => GzEncoder::new(&body[..], level).read_to_end(&mut out),
+                (Some("zlib"), _) => ZlibEncoder::new(&body[..], level).read_to_end(&mut out),
+                (Some("deflate"), _) => DeflateEncoder::new(&body[..], level).read_to_end(&mut out),
+                (_, Some(length)) => (&body[..length as usize]).read_to_end(&mut out),
+                _ => panic!("{self}: nothing packs as {step}"),
+            };
+            read.expect("a slice is read");
+            out
+        };
+        let body = self.body.as_ref()?.clone().into_bytes();
+        Some(self.packed.iter().fold(body, packed))
     }
 
     /// Whether a client can send it: its time is nobody's to choose.

@@ -234,6 +234,48 @@ fn every_field_flag_and_operator_of_rules() {
     shown.must_have(words(&["ip"], &["address", "network", "range", "IPv4", "IPv6"]));
 }
 
+#[test]
+fn every_kind_of_body() {
+    const TYPES: [&str; 9] = [
+        "application/json",
+        "text/json",
+        "application/vnd.api+json",
+        "text/xml",
+        "application/xml",
+        "application/soap+xml",
+        "multipart/form-data",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+    ];
+    const ENCODINGS: [&str; 6] = ["gzip", "x-gzip", "deflate", "identity", "br", "gzip, deflate"];
+    let mut shown = Shown::default();
+    for case in &all() {
+        let rules = case.policy().rules;
+        let about_bodies = rules.iter().filter(|rule| rule.body.is_some());
+        for rule in about_bodies {
+            for asked in case.request.iter().filter(|asked| asked.body.is_some()) {
+                let Some(hit) = is_hit(asked, rule.id) else { continue };
+                let outcome = if hit { "holds" } else { "does not hold" };
+                for (name, value) in &asked.headers {
+                    let value = value.split(';').next().unwrap_or_default();
+                    shown.add(format!("{}: {value}: {outcome}", name.to_ascii_lowercase()));
+                }
+                let no_type = !asked.headers.iter().any(|(name, _)| name == "Content-Type");
+                if no_type {
+                    shown.add(format!("no content-type: {outcome}"));
+                }
+            }
+        }
+    }
+    let both = ["holds", "does not hold"];
+    let types = TYPES.map(|name| format!("content-type: {name}"));
+    let encodings = ENCODINGS.map(|name| format!("content-encoding: {name}"));
+    for kind in types.iter().chain(&encodings) {
+        shown.must_have(words(&[kind], &both));
+    }
+    shown.must_have(words(&["no content-type"], &both));
+}
+
 /// Whether a policy can be the reason of a block.
 fn is_of_a_policy(block_type: BlockType) -> bool {
     match block_type {

@@ -63,9 +63,10 @@ fn bytes(asked: &Asked) -> Vec<u8> {
     for (name, value) in &asked.headers {
         text.push_str(&format!("{name}: {value}\r\n"));
     }
-    let Some(body) = &asked.body else { return (text + "\r\n").into_bytes() };
+    let Some(body) = asked.sent_body() else { return (text + "\r\n").into_bytes() };
     // An empty one is a body too, and can be told from none.
-    format!("{text}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    text.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
+    [text.into_bytes(), body].concat()
 }
 
 /// A database in which every client of the cases is where its request says.
