@@ -2,6 +2,7 @@
 
 mod arrival;
 mod connections;
+mod contents;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -28,6 +29,8 @@ fn policy() -> Policy {
             rule(3, RuleText { body: text("d2F0Y2g9MQ=="), lm: true, ..RuleText::default() }),
             // "/seen", observed
             rule(4, RuleText { url: text("L3NlZW4="), lm: true, ..RuleText::default() }),
+            // "' or"
+            rule(5, RuleText { body: text("JyBvcg=="), ..RuleText::default() }),
         ],
         settings: settings(&[
             ("nwaf_body_exclude", "site.test/upload"),
