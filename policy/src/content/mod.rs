@@ -130,8 +130,7 @@ impl Text {
         boundary: Option<&[u8]>,
         hit: &mut dyn FnMut(&[u8]) -> bool,
     ) -> bool {
-        let form = self.form.of(|out| decode(raw, Coding::Form, out));
-        if hit(raw) || form.is_some_and(&mut *hit) {
+        if hit(raw) || self.form.of(|out| decode(raw, Coding::Form, out)).is_some_and(&mut *hit) {
             return true;
         }
         let wide = self.wide.of(|out| narrow(raw, out));

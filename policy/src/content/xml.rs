@@ -14,51 +14,76 @@ use memchr::memmem::find;
 /// a CDATA section go and what is between them stays as it is; comments go. A reference
 /// to a character that XML does not have stays, as do sections and comments without an end.
 pub(super) fn decode(raw: &[u8], out: &mut Vec<u8>) -> bool {
-    let Some(mut at) = memchr::memchr2(b'&', b'<', raw) else { return false };
-    let start = out.len();
-    // Once one has no end, none further on has: looked for once, so that the time is linear.
-    let (mut sections, mut comments) = (true, true);
-    let (mut rest, mut differs) = (raw, false);
-    loop {
-        let (before, mark) = rest.split_at(at);
-        out.extend_from_slice(before);
-        let length = if let Some(inside) = mark.strip_prefix(b"<![CDATA[")
-            && sections
-        {
-            let end = find(inside, b"]]>");
-            sections = end.is_some();
-            end.map(|end| {
-                out.extend_from_slice(&inside[..end]);
-                b"<![CDATA[".len() + end + b"]]>".len()
-            })
-        } else if let Some(inside) = mark.strip_prefix(b"<!--")
-            && comments
-        {
-            let end = find(inside, b"-->");
-            comments = end.is_some();
-            end.map(|end| b"<!--".len() + end + b"-->".len())
-        } else {
-            reference(mark).map(|(character, length)| {
-                super::push(character, out);
-                length
-            })
+    let mut marks = Marks { sections: true, comments: true };
+    // Up to where the text was copied, and up to where it was looked at.
+    let (mut copied, mut at) = (0, 0);
+    while let Some(found) = memchr::memchr2(b'&', b'<', &raw[at..]) {
+        at += found;
+        let Some((plain, length)) = marks.read(&raw[at..]) else {
+            at += 1;
+            continue;
         };
-        differs |= length.is_some();
-        rest = &mark[length.unwrap_or_else(|| {
-            out.push(mark[0]);
-            1
-        })..];
-        match memchr::memchr2(b'&', b'<', rest) {
-            Some(next) => at = next,
-            None => break,
+        out.extend_from_slice(&raw[copied..at]);
+        match plain {
+            Plain::Text(text) => out.extend_from_slice(text),
+            Plain::Character(character) => super::push(character, out),
+        }
+        at += length;
+        copied = at;
+    }
+    if copied > 0 {
+        out.extend_from_slice(&raw[copied..]);
+    }
+    copied > 0
+}
+
+/// What a mark stands for.
+enum Plain<'t> {
+    Text(&'t [u8]),
+    Character(char),
+}
+
+/// Which marks may still have an end: once one has none, none further on has. So each
+/// end is looked for in vain once, and the time is linear.
+struct Marks {
+    sections: bool,
+    comments: bool,
+}
+
+impl Marks {
+    /// What the mark that `text` begins with stands for, and how long it is.
+    fn read<'t>(&mut self, text: &'t [u8]) -> Option<(Plain<'t>, usize)> {
+        const SECTION: (&[u8], &[u8]) = (b"<![CDATA[", b"]]>");
+        const COMMENT: (&[u8], &[u8]) = (b"<!--", b"-->");
+        match text {
+            [b'&', ..] => {
+                let (character, length) = reference(text)?;
+                Some((Plain::Character(character), length))
+            }
+            [b'<', b'!', b'[', ..] => {
+                let (inside, length) = between(text, SECTION, &mut self.sections)?;
+                Some((Plain::Text(inside), length))
+            }
+            [b'<', b'!', b'-', ..] => {
+                let (_, length) = between(text, COMMENT, &mut self.comments)?;
+                Some((Plain::Text(b""), length))
+            }
+            _ => None,
         }
     }
-    if !differs {
-        out.truncate(start);
-        return false;
-    }
-    out.extend_from_slice(rest);
-    true
+}
+
+/// What is between two marks, and the length of all; clears `ends` where the second is missing.
+fn between<'t>(
+    text: &'t [u8],
+    (begin, end): (&[u8], &[u8]),
+    ends: &mut bool,
+) -> Option<(&'t [u8], usize)> {
+    let inside = text.strip_prefix(begin).filter(|_| *ends)?;
+    let length = find(inside, end);
+    *ends = length.is_some();
+    let length = length?;
+    Some((&inside[..length], begin.len() + length + end.len()))
 }
 
 /// The character of the reference that `text` begins with, and the reference's length.
