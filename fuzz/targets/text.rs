@@ -5,7 +5,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use policy::text::{FormField, Scratch, contains};
+use policy::text::{Scratch, contains};
+use policy::{Host, Request};
 use support::naive::text;
 
 struct Sent<'a> {
@@ -51,10 +52,13 @@ fn check(scratch: &mut Scratch, sent: &Sent<'_>) {
     for _ in 0..2 {
         let forms = seen(|visit| scratch.any_path_form(path, visit));
         compare(&forms, &wanted, plain.starts_with(b"/"), path);
-        for (field, raw) in [(FormField::Args, *args), (FormField::Body, *body)] {
-            let forms = seen(|visit| scratch.any_form(field, raw, visit));
-            compare(&forms, &[raw.to_vec(), text::decoded(raw, true)], true, raw);
-        }
+        let forms = seen(|visit| scratch.any_args_form(args, visit));
+        compare(&forms, &[args.to_vec(), text::decoded(args, true)], true, args);
+        let get = Request::new(Host::normalised(b""), path, headers);
+        let forms =
+            seen(|visit| scratch.any_body_form(&Request { body: Some(body), ..get }, visit));
+        // What its contents ask for is for the target `content`.
+        compare(&forms, &[body.to_vec(), text::decoded(body, true)], false, body);
         let forms =
             seen(|visit| scratch.any_header_form(headers, |_| Some(()), |(), form| visit(form)));
         let wanted: Vec<_> = headers
