@@ -5,12 +5,16 @@
 mod generate;
 
 use std::hint::black_box;
+use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::MetadataExt as _;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use flate2::Compression;
+use flate2::read::GzEncoder;
 use generate::{HEADERS, HOST, TARGET, addresses, mixed_rule, numbers, text_rule};
 use ipc::snapshot::{Beside, CURRENT, Meta, Snapshot, Trust, compile, publish};
+use policy::encoding::Decoder;
 use policy::text::Scratch;
 use policy::{Action, AddressEntry, Host, Policy, Request, Rule, Settings};
 
@@ -95,6 +99,52 @@ fn evaluation(c: &mut Criterion) {
     measure_rules("mixed", mixed_rule);
 }
 
+/// 4 KiB of a body of each type, clean, under rules that all look at bodies.
+fn bodies(c: &mut Criterion) {
+    let mut group = c.benchmark_group("body");
+    let rules = |count| -> Vec<Rule> { (1..=count).map(|n| mixed_rule(12 * n + 9)).collect() };
+    let without =
+        snapshot(&Policy { rules: (1..=1_000).map(text_rule).collect(), ..Policy::default() });
+    let with = snapshot(&Policy { rules: rules(1_000), ..Policy::default() });
+    let fill = |piece: &str| piece.repeat(4_096 / piece.len() + 1).into_bytes();
+    let part = "--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nsome value\r\n";
+    let coded = "--b\r\nContent-Transfer-Encoding: base64\r\n\r\nYXJ0aWNsZSBhcnRpY2xl\r\n";
+    for (name, content_type, body) in [
+        ("form", "application/x-www-form-urlencoded", fill("colour=blue&size=43&note=a+b%21&")),
+        ("file", "image/png", fill("\u{89}PNG~0123456789abcdef")),
+        ("json", "application/json", fill(r#"{"colour":"blue","size":43},"#)),
+        ("json, escaped", "application/json", fill(r#"{"colour":"\u0062lue","url":"\/a"},"#)),
+        ("xml", "application/xml", fill("<item colour='blue'>43</item>")),
+        ("xml, references", "application/xml", fill("<item colour='&#98;lue'>&lt;43</item>")),
+        ("multipart", "multipart/form-data; boundary=b", fill(part)),
+        ("multipart, base64", "multipart/form-data; boundary=b", fill(coded)),
+    ] {
+        let mut headers = HEADERS.to_vec();
+        headers.push(("Content-Type", content_type));
+        let request =
+            Request { body: Some(&body), ..Request::new(Host::normalised(HOST), TARGET, &headers) };
+        let mut scratch = Scratch::default();
+        let mut measure = |name: &str, snapshot: &Snapshot| {
+            assert_eq!(snapshot.evaluate(&Beside::default(), &request, &mut scratch).action, Action::Pass);
+            group.bench_function(name, |b| {
+                b.iter(|| snapshot.evaluate(&Beside::default(), black_box(&request), &mut scratch));
+            });
+        };
+        measure(&format!("{name}, no rule about bodies"), &without);
+        measure(name, &with);
+    }
+    let (text, mut packed) = (fill(r#"{"colour":"blue","size":43},"#), Vec::new());
+    let mut encoder = GzEncoder::new(&text[..], Compression::default());
+    encoder.read_to_end(&mut packed).unwrap();
+    let headers = vec![("Content-Encoding", "gzip")];
+    let mut decoder = Decoder::default();
+    group.bench_function("gzip, decoding", |b| {
+        b.iter(|| {
+            decoder.decode(black_box(&headers), black_box(&packed), 128 << 10).text.map(<[u8]>::len)
+        });
+    });
+}
+
 fn life(c: &mut Criterion) {
     let mut group = c.benchmark_group("life");
     group.sample_size(10);
@@ -122,5 +172,5 @@ fn life(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, address_lookup, host_lookup, evaluation, life);
+criterion_group!(benches, address_lookup, host_lookup, evaluation, bodies, life);
 criterion_main!(benches);
