@@ -14,9 +14,11 @@ use memchr::memmem::find;
 /// a CDATA section go and what is between them stays as it is; comments go. A reference
 /// to a character that XML does not have stays, as do sections and comments without an end.
 pub(super) fn decode(raw: &[u8], out: &mut Vec<u8>) -> bool {
-    let mut marks = Marks { sections: true, comments: true };
+    // Most documents are tags and text: two searches that stop nowhere.
+    let first = [memchr::memchr(b'&', raw), find(raw, b"<!")].into_iter().flatten().min();
     // Up to where the text was copied, and up to where it was looked at.
-    let (mut copied, mut at) = (0, 0);
+    let (mut copied, Some(mut at)) = (0, first) else { return false };
+    let mut marks = Marks { sections: true, comments: true };
     while let Some(found) = memchr::memchr2(b'&', b'<', &raw[at..]) {
         at += found;
         let Some((plain, length)) = marks.read(&raw[at..]) else {
