@@ -115,7 +115,7 @@ fn a_clean_body_allocates_nothing_whatever_it_holds() {
                 decoded_body: decoded.text,
                 ..Request::new(Host::normalised(b"a.example.com"), b"/", headers)
             };
-            assert_eq!(snapshot.evaluate(None, &request, &mut scratch).action, Action::Pass);
+            assert_eq!(snapshot.evaluate(&Beside::default(), &request, &mut scratch).action, Action::Pass);
         }
     };
     all();
