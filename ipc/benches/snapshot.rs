@@ -125,7 +125,10 @@ fn bodies(c: &mut Criterion) {
             Request { body: Some(&body), ..Request::new(Host::normalised(HOST), TARGET, &headers) };
         let mut scratch = Scratch::default();
         let mut measure = |name: &str, snapshot: &Snapshot| {
-            assert_eq!(snapshot.evaluate(&Beside::default(), &request, &mut scratch).action, Action::Pass);
+            assert_eq!(
+                snapshot.evaluate(&Beside::default(), &request, &mut scratch).action,
+                Action::Pass
+            );
             group.bench_function(name, |b| {
                 b.iter(|| snapshot.evaluate(&Beside::default(), black_box(&request), &mut scratch));
             });

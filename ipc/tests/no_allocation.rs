@@ -115,7 +115,10 @@ fn a_clean_body_allocates_nothing_whatever_it_holds() {
                 decoded_body: decoded.text,
                 ..Request::new(Host::normalised(b"a.example.com"), b"/", headers)
             };
-            assert_eq!(snapshot.evaluate(&Beside::default(), &request, &mut scratch).action, Action::Pass);
+            assert_eq!(
+                snapshot.evaluate(&Beside::default(), &request, &mut scratch).action,
+                Action::Pass
+            );
         }
     };
     all();
