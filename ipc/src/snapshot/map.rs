@@ -1,5 +1,5 @@
-//! The memory of a file, and the view of its sections that lives as long as it.
-//! The only `unsafe` of this crate.
+//! The memory of a file, and the view of its sections that lives as long as it; and memory
+//! that processes share. The only `unsafe` of this crate.
 
 #![allow(unsafe_code)]
 
@@ -7,6 +7,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
+use std::sync::atomic::AtomicU64;
 
 use super::SnapshotError;
 use super::view::View;
@@ -42,6 +43,31 @@ impl Memory {
             Self::Mapped(map) => map,
             Self::Owned(memory, length) => &memory.as_bytes()[..*length],
         }
+    }
+}
+
+/// A file's bytes as words that several processes read and write at the same time.
+#[derive(Debug)]
+pub struct Words(memmap2::MmapRaw);
+
+impl Words {
+    /// Maps a file as it is now; where it is not `writable`, its words may only be loaded. The
+    /// caller has checked whose file it is, and that its length is a multiple of 8.
+    pub fn map(file: &File, writable: bool) -> io::Result<Self> {
+        let mut options = memmap2::MmapOptions::new();
+        // The pages are all there already; finding them costs the first requests nothing then.
+        options.populate();
+        let map = if writable { options.map_raw(file) } else { options.map_raw_read_only(file) };
+        map.map(Self)
+    }
+
+    /// The words.
+    #[inline]
+    pub fn get(&self) -> &[AtomicU64] {
+        // SAFETY: a mapping begins at a page and is as long as the file was, and both stay
+        // while it lives. Every process uses the words as atomics only. The file is not
+        // shortened: it belongs to who made it, and nobody else may write to it.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast::<AtomicU64>(), self.0.len() / 8) }
     }
 }
 

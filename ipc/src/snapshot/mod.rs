@@ -34,6 +34,7 @@ pub use error::{CompileError, SnapshotError};
 pub use evaluate::{Beside, LimitBans};
 pub use follow::{Event, Followed, Follower};
 pub use lookup::{LimitInForce, limit_domain};
+pub(crate) use map::Words;
 pub use publish::{publish, publish_bans};
 pub use read::{Bans, Counts, Meta, Snapshot, Trust};
 

@@ -1,0 +1,250 @@
+//! Which names have secret values.
+
+/// Longest name an operator may add, in bytes; and longest name of a request that is looked
+/// at: what is longer has a secret value.
+pub const NAME_MAX: usize = 128;
+/// Names an operator may add.
+pub const NAMES_MAX: usize = 256;
+/// From this length on a name is found inside of others, as in `newpassword`; shorter ones
+/// are whole words, as in `user_pass`: "pin" is in "shipping".
+const ANYWHERE_FROM: usize = 5;
+
+/// Names whose values are secret wherever they are.
+const WORDS: [&str; 26] = [
+    "api_key",
+    "apikey",
+    "auth",
+    "authorization",
+    "card",
+    "credential",
+    "csrf",
+    "cvc",
+    "cvc2",
+    "cvv",
+    "cvv2",
+    "iban",
+    "jwt",
+    "key",
+    "otp",
+    "pass",
+    "passcode",
+    "passphrase",
+    "passwd",
+    "password",
+    "pin",
+    "pwd",
+    "secret",
+    "ssn",
+    "token",
+    "xsrf",
+];
+/// Names of cookies, and of parameters in paths, that stand for a login.
+const SESSIONS: [&str; 6] = ["remember_me", "sess", "session", "sessid", "sid", "sso"];
+
+/// Why a name cannot be added.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Too short or too long.
+    #[error("must have 1 to {NAME_MAX} bytes")]
+    Length,
+    /// No name of anything.
+    #[error("must be visible ASCII without = & ; and quotes")]
+    Characters,
+    /// Too many.
+    #[error("is one more than {NAMES_MAX} names; name a part that they have in common")]
+    Count,
+}
+
+/// Names whose values are hidden.
+#[derive(Debug, Clone)]
+pub struct Masks {
+    /// Everywhere, in order.
+    words: Vec<Box<[u8]>>,
+    /// For each first byte, where its words begin.
+    starts: [u16; 257],
+    /// The same for cookies.
+    sessions: Vec<Box<[u8]>>,
+    session_starts: [u16; 257],
+    added: usize,
+}
+
+impl Default for Masks {
+    fn default() -> Self {
+        let owned = |words: &[&str]| words.iter().map(|word| word.as_bytes().into()).collect();
+        let mut masks = Self {
+            words: owned(&WORDS),
+            starts: [0; 257],
+            sessions: owned(&SESSIONS),
+            session_starts: [0; 257],
+            added: 0,
+        };
+        masks.starts = index(&mut masks.words);
+        masks.session_starts = index(&mut masks.sessions);
+        masks
+    }
+}
+
+/// Sorts words and says where those of each first byte begin.
+fn index(words: &mut Vec<Box<[u8]>>) -> [u16; 257] {
+    words.sort_unstable();
+    words.dedup();
+    let mut starts = [0; 257];
+    for (byte, start) in starts.iter_mut().enumerate() {
+        let before =
+            words.partition_point(|word| word.first().is_some_and(|b| usize::from(*b) < byte));
+        // There are fewer than 300 words.
+        *start = before as u16;
+    }
+    starts
+}
+
+impl Masks {
+    /// Hides the values of one more name.
+    ///
+    /// # Errors
+    /// A name that cannot be one, or too many.
+    pub fn add(&mut self, name: &str) -> Result<(), NameError> {
+        if name.is_empty() || name.len() > NAME_MAX {
+            return Err(NameError::Length);
+        }
+        if !name.bytes().all(|byte| byte.is_ascii_graphic() && !b"=&;\"'".contains(&byte)) {
+            return Err(NameError::Characters);
+        }
+        if self.added == NAMES_MAX {
+            return Err(NameError::Count);
+        }
+        self.added += 1;
+        self.words.push(name.to_ascii_lowercase().into_bytes().into());
+        self.starts = index(&mut self.words);
+        Ok(())
+    }
+
+    /// Whether values of this name are secret. Linear in the name.
+    pub fn is_secret(&self, name: &[u8]) -> bool {
+        has_word(&self.words, &self.starts, name)
+    }
+
+    /// The same for a cookie.
+    pub fn is_secret_cookie(&self, name: &[u8]) -> bool {
+        self.is_secret(name) || has_word(&self.sessions, &self.session_starts, name)
+    }
+
+    /// Decides about a name as it is in a query: percent-encoded, perhaps.
+    pub(super) fn is_secret_encoded(&self, name: &[u8], cookie: bool) -> bool {
+        let decide =
+            |name: &[u8]| if cookie { self.is_secret_cookie(name) } else { self.is_secret(name) };
+        if name.len() <= NAME_MAX && !name.contains(&b'%') {
+            return decide(name);
+        }
+        let mut decoded = Decoded::default();
+        let mut rest = name;
+        while let Some((first, after)) = rest.split_first() {
+            let pair = after.first_chunk::<2>().filter(|_| *first == b'%');
+            let byte = match pair.and_then(|pair| hex(*pair)) {
+                Some(byte) => {
+                    rest = &rest[3..];
+                    byte
+                }
+                None => {
+                    rest = after;
+                    *first
+                }
+            };
+            if !decoded.push(byte) {
+                return true;
+            }
+        }
+        decide(decoded.bytes())
+    }
+
+    /// Decides about a name as it is in JSON, between its quotes.
+    pub(super) fn is_secret_json(&self, name: &[u8]) -> bool {
+        if name.len() <= NAME_MAX && !name.contains(&b'\\') {
+            return self.is_secret(name);
+        }
+        let mut decoded = Decoded::default();
+        let mut rest = name;
+        while let Some((first, after)) = rest.split_first() {
+            let byte = match rest {
+                [b'\\', b'u', a, b, c, d, ..] => {
+                    rest = &rest[6..];
+                    match (hex([*a, *b]), hex([*c, *d])) {
+                        (Some(0), Some(low)) => low,
+                        _ => b'?',
+                    }
+                }
+                [b'\\', escaped, ..] => {
+                    rest = &rest[2..];
+                    *escaped
+                }
+                _ => {
+                    rest = after;
+                    *first
+                }
+            };
+            if !decoded.push(byte) {
+                return true;
+            }
+        }
+        self.is_secret(decoded.bytes())
+    }
+}
+
+/// Both digits as a byte.
+fn hex([high, low]: [u8; 2]) -> Option<u8> {
+    let digit = |byte: u8| (byte as char).to_digit(16);
+    Some((digit(high)? << 4 | digit(low)?) as u8)
+}
+
+/// A decoded name.
+struct Decoded {
+    bytes: [u8; NAME_MAX],
+    length: usize,
+}
+
+impl Default for Decoded {
+    fn default() -> Self {
+        Self { bytes: [0; NAME_MAX], length: 0 }
+    }
+}
+
+impl Decoded {
+    /// `false` where the name is too long.
+    fn push(&mut self, byte: u8) -> bool {
+        match self.bytes.get_mut(self.length) {
+            Some(place) => *place = byte,
+            None => return false,
+        }
+        self.length += 1;
+        true
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+/// Whether a name has one of the words in it.
+fn has_word(words: &[Box<[u8]>], starts: &[u16; 257], name: &[u8]) -> bool {
+    (0..name.len()).any(|at| {
+        let first = usize::from(name[at].to_ascii_lowercase());
+        let own = usize::from(starts[first])..usize::from(starts[first + 1]);
+        words[own].iter().any(|word| {
+            let end = at + word.len();
+            name.get(at..end).is_some_and(|text| text.eq_ignore_ascii_case(word))
+                && (word.len() >= ANYWHERE_FROM || (is_edge(name, at) && is_edge(name, end)))
+        })
+    })
+}
+
+/// Whether a word may begin or end here: beside anything but a letter or digit, or where
+/// lower case turns into upper case.
+fn is_edge(name: &[u8], at: usize) -> bool {
+    let (Some(before), Some(after)) = (at.checked_sub(1).and_then(|at| name.get(at)), name.get(at))
+    else {
+        return true;
+    };
+    !before.is_ascii_alphanumeric()
+        || !after.is_ascii_alphanumeric()
+        || (before.is_ascii_lowercase() && after.is_ascii_uppercase())
+}
