@@ -26,7 +26,7 @@ use crate::directives::{BodyOverflow, Mode};
 use crate::ffi::request::Request;
 use crate::judgement::{Failure, Judgement, Outcome};
 use crate::phase::{self, Step, without_dots};
-use crate::worker;
+use crate::{record, worker};
 
 thread_local! {
     /// Kept so that its buffers are allocated once.
@@ -152,6 +152,7 @@ pub fn decide(request: Request<'_>, judgement: &Judgement, bytes: &[u8], overflo
         let Decoded { text: decoded, gap } =
             decoder.decode(&request.headers(), bytes, conf.body_limit());
         phase::judge(request, judgement, Some(Read { sent: bytes, decoded }));
+        record::keep_body(judgement, decoded.unwrap_or(bytes), overflown);
         gap
     });
     let step = phase::apply(request, conf, judgement);

@@ -5,19 +5,22 @@
 
 #![forbid(unsafe_code)]
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use country::{Countries, CountryError};
+use ipc::events::mask::Masks;
 use ipc::snapshot::{CURRENT, PREVIOUS, Snapshot, Trust};
 use policy::Settings;
 
 use crate::ffi::limit_zone::LimitZone;
 use crate::ffi::realip::Realip;
+use crate::journal::JournalConf;
 use crate::local::Local;
+use crate::telemetry::TelemetryConf;
 
 /// Where syncd publishes unless told otherwise.
 pub const DEFAULT_SNAPSHOT_DIR: &str = "/var/lib/nwaf/snapshot";
@@ -165,18 +168,6 @@ impl Default for ZoneSize {
     }
 }
 
-/// A number of bytes, perhaps with the suffix `k`, `m` or `g`.
-fn size(value: &str) -> Option<usize> {
-    let (digits, unit) = match value.as_bytes().last()? {
-        b'k' | b'K' => (&value[..value.len() - 1], 1 << 10),
-        b'm' | b'M' => (&value[..value.len() - 1], 1 << 20),
-        b'g' | b'G' => (&value[..value.len() - 1], 1 << 30),
-        _ => (value, 1),
-    };
-    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    if plain { digits.parse::<usize>().ok()?.checked_mul(unit) } else { None }
-}
-
 /// `nwaf_bans [lift]`: a page that lists bans, and perhaps lifts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BansPage {
@@ -302,6 +293,12 @@ pub struct MainConf {
     pub settings: Settings,
     /// The same when all were read; none where there are none.
     pub local: Option<Arc<Local>>,
+    /// `nwaf_journal`
+    pub journal: Option<JournalConf>,
+    /// `nwaf_telemetry`
+    pub telemetry: Option<TelemetryConf>,
+    /// `nwaf_mask`, and the names that are always hidden.
+    pub masks: Masks,
     /// Whether any place says `nwaf on` or `nwaf passive`.
     pub enabled: bool,
     /// The index nginx gave to `$request_id` in this configuration.
@@ -346,7 +343,7 @@ impl SnapshotDir {
         let dir = |trust| Self { path: path.to_owned(), trust };
         let trust = match trust_of(path) {
             Ok(trust) => trust,
-            Err(DirError::Refused(why)) => return Err(why.to_owned()),
+            Err(DirError::Refused(why)) => return Err(why),
             Err(DirError::Io(why)) if why.kind() == io::ErrorKind::NotFound => {
                 let text = "does not exist yet; nwaf_on_error decides until it holds a snapshot";
                 return Ok((dir(None), Some(text.to_owned())));
@@ -404,13 +401,41 @@ impl CountryFile {
     }
 }
 
-/// Why a directory cannot be followed.
+/// Why a directory cannot be used.
 #[derive(Debug)]
 pub enum DirError {
     /// It cannot be looked at.
     Io(io::Error),
     /// It must not be used.
-    Refused(&'static str),
+    Refused(String),
+}
+
+/// What is known of a directory that only some may write to.
+///
+/// # Errors
+/// A path that is no directory, with what to do `instead`; or one that everybody may write to.
+pub fn inspect_dir(path: &Path, instead: &str) -> Result<Metadata, DirError> {
+    let meta = fs::metadata(path).map_err(DirError::Io)?;
+    if !meta.is_dir() {
+        return Err(DirError::Refused(format!("is not a directory; {instead}")));
+    }
+    if meta.mode() & 0o002 != 0 {
+        return Err(DirError::Refused("is writable by everybody; chmod o-w it".to_owned()));
+    }
+    Ok(meta)
+}
+
+/// A size as nginx writes it: bytes, or with the suffix `k`, `m` or `g`.
+pub fn size(value: &str) -> Option<usize> {
+    let (digits, unit) = match value.as_bytes().last()? {
+        b'k' | b'K' => (&value[..value.len() - 1], 1 << 10),
+        b'm' | b'M' => (&value[..value.len() - 1], 1 << 20),
+        b'g' | b'G' => (&value[..value.len() - 1], 1 << 30),
+        _ => (value, 1),
+    };
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let count = digits.parse::<usize>().ok().filter(|_| is_number)?;
+    count.checked_mul(unit)
 }
 
 /// Whose snapshots a directory may hold: root's and its owner's.
@@ -420,12 +445,12 @@ pub enum DirError {
 pub fn trust_of(path: &Path) -> Result<Trust, DirError> {
     let meta = fs::metadata(path).map_err(DirError::Io)?;
     if !meta.is_dir() {
-        return Err(DirError::Refused("is not a directory; name the directory syncd publishes to"));
+        let why = "is not a directory; name the directory syncd publishes to";
+        return Err(DirError::Refused(why.to_owned()));
     }
     if meta.mode() & 0o002 != 0 {
-        return Err(DirError::Refused(
-            "is writable by everybody, who could so put rules in force; chmod o-w it",
-        ));
+        let why = "is writable by everybody, who could so put rules in force; chmod o-w it";
+        return Err(DirError::Refused(why.to_owned()));
     }
     Ok(Trust { owner: meta.uid() })
 }

@@ -13,6 +13,7 @@ use ipc::snapshot::LimitInForce;
 use policy::{Action, BlockType, Reason, Verdict};
 
 use crate::body::Body;
+use crate::record::Kept;
 
 /// How judging ended, independent of the place the request is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +98,10 @@ pub struct Judgement {
     pub refused_part: Cell<Option<Identity>>,
     /// What has become of the body.
     pub body: RefCell<Body>,
+    /// The beginning of a body that was judged, for those who record it.
+    pub kept: RefCell<Option<Kept>>,
+    /// History of the policy that was asked.
+    pub session: Cell<u64>,
 }
 
 impl Judgement {
@@ -116,6 +121,8 @@ impl Judgement {
             refused: Cell::new(false),
             refused_part: Cell::new(None),
             body: RefCell::new(Body::Unseen),
+            kept: RefCell::new(None),
+            session: Cell::new(0),
         }
     }
 

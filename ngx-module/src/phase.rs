@@ -175,7 +175,9 @@ pub fn judge(request: Request<'_>, judgement: &Judgement, body: Option<Read<'_>>
         if let Some(line) = request.other_host_line() {
             judge_other_host(in_force, limit_bans, scratch, view, line, judgement);
         }
-        judgement.generation.set(Some(in_force.policy.meta().generation));
+        let meta = in_force.policy.meta();
+        judgement.generation.set(Some(meta.generation));
+        judgement.session.set(meta.session);
     });
     if asked.is_none() {
         judge_without_policy(request, judgement);

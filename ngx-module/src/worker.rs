@@ -184,6 +184,11 @@ pub fn count_block(by: BlockType) {
     slot().blocked(by);
 }
 
+/// Adds to a counter of this worker that several threads add to.
+pub fn add(counter: Counter, count: u64) {
+    slot().add(counter, count);
+}
+
 /// Why the newest snapshot is not in force.
 pub fn refusal() -> Option<String> {
     locked(&REFUSAL).clone()

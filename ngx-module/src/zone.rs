@@ -16,7 +16,7 @@ use policy::BlockType;
 use crate::note::Note;
 
 /// Names this layout of [`Table`].
-pub const MAGIC: u64 = u64::from_le_bytes(*b"nwafwk\x00\x05");
+pub const MAGIC: u64 = u64::from_le_bytes(*b"nwafwk\x00\x06");
 /// Workers that can be counted one by one. A reload has old and new ones at once.
 const SLOTS: usize = 256;
 /// In `pid` while a slot changes hands. No process has this id.
@@ -39,10 +39,16 @@ pub enum Counter {
     Refusals,
     /// Addresses banned by `nwaf_limit`.
     Bans,
+    /// Lines written to the attack journal.
+    JournalLines,
+    /// Lines that could not be.
+    JournalDropped,
+    /// Records written for behavioural analysis.
+    TelemetryRecords,
 }
 
 /// Every counter with its name in the status, in the order of the enum.
-pub const COUNTERS: [(Counter, &str); 7] = [
+pub const COUNTERS: [(Counter, &str); 10] = [
     (Counter::Requests, "requests"),
     (Counter::Blocked, "blocked"),
     (Counter::Observed, "observed"),
@@ -50,6 +56,9 @@ pub const COUNTERS: [(Counter, &str); 7] = [
     (Counter::Errors, "errors"),
     (Counter::Refusals, "refusals"),
     (Counter::Bans, "bans"),
+    (Counter::JournalLines, "journal_lines"),
+    (Counter::JournalDropped, "journal_dropped"),
+    (Counter::TelemetryRecords, "telemetry_records"),
 ];
 
 /// Room for the numbers of block types.
@@ -135,6 +144,11 @@ impl Slot {
     pub fn blocked(&self, what: BlockType) {
         let cell = &self.counters.blocked_by[what as usize];
         cell.store(cell.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// Adds `count`, whichever thread asks.
+    pub fn add(&self, counter: Counter, count: u64) {
+        self.counters.of[counter as usize].fetch_add(count, Ordering::Relaxed);
     }
 
     /// Reports which policy this worker enforces since `now_ms` (milliseconds since 1970).

@@ -7,16 +7,16 @@ use std::ffi::{c_char, c_void};
 use std::ptr::null_mut;
 
 use nginx_sys::{
-    NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE12, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
-    NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, ngx_command_t, ngx_conf_t,
-    ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_request_t,
-    ngx_int_t, ngx_str_t, ngx_uint_t,
+    NGX_CONF_1MORE, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE12, NGX_HTTP_LOC_CONF,
+    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF,
+    ngx_command_t, ngx_conf_t, ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t, ngx_http_core_module,
+    ngx_http_request_t, ngx_int_t, ngx_str_t, ngx_uint_t,
 };
 use ngx::core::NGX_CONF_ERROR;
 
 use super::log::{self, Level};
 use super::settings::setting;
-use super::{bytes, edge, handlers, hooks};
+use super::{bytes, edge, events, handlers, hooks};
 use crate::directives::{
     BansPage, BlockStatus, BodyLimit, BodyOverflow, Checked, CountryFile, LocationConf, MainConf,
     Mode, OnError, SnapshotDir, ZoneSize,
@@ -30,7 +30,7 @@ type Handler = extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t;
 const ANYWHERE: u32 = NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1;
 
 /// nginx reads the table up to its empty end.
-pub(super) static mut COMMANDS: [ngx_command_t; 25] = [
+pub(super) static mut COMMANDS: [ngx_command_t; 28] = [
     command(c"nwaf", ANYWHERE, NGX_HTTP_LOC_CONF_OFFSET, set_mode),
     command(
         c"nwaf_snapshot",
@@ -53,6 +53,24 @@ pub(super) static mut COMMANDS: [ngx_command_t; 25] = [
         NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS,
         NGX_HTTP_LOC_CONF_OFFSET,
         set_status,
+    ),
+    command(
+        c"nwaf_journal",
+        NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE12,
+        NGX_HTTP_MAIN_CONF_OFFSET,
+        events::set_journal,
+    ),
+    command(
+        c"nwaf_telemetry",
+        NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE12,
+        NGX_HTTP_MAIN_CONF_OFFSET,
+        events::set_telemetry,
+    ),
+    command(
+        c"nwaf_mask",
+        NGX_HTTP_MAIN_CONF | NGX_CONF_1MORE,
+        NGX_HTTP_MAIN_CONF_OFFSET,
+        events::set_mask,
     ),
     command(
         c"nwaf_zone",
@@ -108,7 +126,7 @@ pub(super) const OK: *mut c_char = null_mut();
 /// The reason was logged.
 pub(super) const CONF_ERROR: *mut c_char = NGX_CONF_ERROR as *mut c_char;
 /// nginx adds directive, file and line.
-const DUPLICATE: *mut c_char = c"is duplicate".as_ptr().cast_mut();
+pub(super) const DUPLICATE: *mut c_char = c"is duplicate".as_ptr().cast_mut();
 
 extern "C" fn set_mode(
     cf: *mut ngx_conf_t,

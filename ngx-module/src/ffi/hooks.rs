@@ -12,9 +12,11 @@ use nginx_sys::{
 use ngx::core::Pool;
 
 use super::realip::{self, Realip};
-use super::{body, commands, edge, handlers, limit_zone, module, settings, shared, variables};
+use super::{
+    body, commands, edge, events, handlers, limit_zone, module, settings, shared, variables,
+};
 use crate::directives::{DEFAULT_SNAPSHOT_DIR, LocationConf, MainConf, SnapshotDir};
-use crate::{guard, worker};
+use crate::{guard, record, worker};
 
 const FAILED: ngx_int_t = NGX_ERROR as ngx_int_t;
 const DONE: ngx_int_t = NGX_OK as ngx_int_t;
@@ -112,12 +114,13 @@ unsafe fn add_handlers(cf: *mut ngx_conf_t) -> ngx_int_t {
         list.rotate_right(1);
         list[0] = Some(handlers::decide_last);
     }
-    DONE
+    // SAFETY: as above.
+    if unsafe { events::add_handler(cf) } { DONE } else { FAILED }
 }
 
 /// # Safety
 /// `list` must be an initialised list of phase handlers.
-unsafe fn push(list: &mut ngx_array_t) -> Option<&mut ngx_http_handler_pt> {
+pub(super) unsafe fn push(list: &mut ngx_array_t) -> Option<&mut ngx_http_handler_pt> {
     // SAFETY: by this function's contract; the new element is written before it is read.
     unsafe {
         let place = ngx_array_push(list).cast::<ngx_http_handler_pt>();
@@ -151,6 +154,7 @@ pub(super) extern "C" fn after_cycle(cycle: *mut ngx_cycle_t) -> ngx_int_t {
                 let conf = (*context.main_conf.add(module::index())).cast::<MainConf>();
                 if let (Some(core), Some(conf)) = (core.as_ref(), conf.as_mut()) {
                     conf.realip = Realip::find(cycle, core);
+                    events::open_ring(conf);
                 }
             }
         }
@@ -172,12 +176,15 @@ pub(super) extern "C" fn start_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
             && let Some(dir) = &conf.snapshot
         {
             worker::start(dir.clone(), conf.geoip2.clone(), conf.local.clone(), shared::table());
+            record::start(conf);
         }
         DONE
     })
 }
 
 pub(super) extern "C" fn end_process(_cycle: *mut ngx_cycle_t) {
+    // First, for it counts in what the worker gives back.
+    edge((), record::stop);
     edge((), worker::stop);
 }
 

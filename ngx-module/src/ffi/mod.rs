@@ -9,6 +9,8 @@
 //! | [`handlers`] | phases and the status page |
 //! | [`body`] | the filter that sees the body as it arrives |
 //! | [`request`], [`headers`] | a safe view of a request, and its memory |
+//! | [`facts`] | what is known of a request when it is over |
+//! | [`events`] | directives of the records, and the moment they are made |
 //! | [`realip`] | the address a location's realip will find |
 //! | [`variables`] | `$nwaf_*` |
 //! | [`shared`], [`limit_zone`] | the shared zones: of the workers, and of limits and bans |
@@ -23,6 +25,8 @@ use crate::guard::guard;
 
 mod body;
 mod commands;
+mod events;
+pub mod facts;
 mod handlers;
 mod headers;
 mod hooks;

@@ -22,6 +22,12 @@ pub fn is_exiting() -> bool {
     }
 }
 
+/// The number nginx gave to this worker, from 0; its successor has the same.
+pub fn worker_number() -> usize {
+    // SAFETY: a plain word that is set before a worker begins.
+    unsafe { (&raw const nginx_sys::ngx_worker).read() }
+}
+
 /// Milliseconds of the monotonic clock when nginx last looked at it, at the latest
 /// when this event came. For the event loop.
 #[inline]

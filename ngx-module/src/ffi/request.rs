@@ -46,7 +46,7 @@ impl<'r> Request<'r> {
         NonNull::new(raw).map(|raw| Self { raw, lifetime: PhantomData })
     }
 
-    fn get(&self) -> &'r ngx_http_request_t {
+    pub(super) fn get(&self) -> &'r ngx_http_request_t {
         // SAFETY: by the contract of `new` the request lives for `'r`.
         unsafe { self.raw.as_ref() }
     }
@@ -267,6 +267,13 @@ impl<'r> Request<'r> {
 /// The id of a request: hexadecimal digits.
 #[derive(Debug, Clone, Copy)]
 pub struct Id<'r>(&'r [u8]);
+
+impl<'r> Id<'r> {
+    /// The digits.
+    pub fn as_bytes(&self) -> &'r [u8] {
+        self.0
+    }
+}
 
 impl fmt::Display for Id<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
