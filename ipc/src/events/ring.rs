@@ -262,7 +262,7 @@ impl RingReader {
     pub fn open(path: &Path) -> Result<Self, RingError> {
         let file = File::open(path)?;
         let meta = file.metadata()?;
-        if !meta.is_file() || meta.len() < HEADER_BYTES as u64 || meta.len() % 8 != 0 {
+        if !meta.is_file() || meta.len() < HEADER_BYTES as u64 || !meta.len().is_multiple_of(8) {
             return Err(RingError::Foreign);
         }
         let words = Words::map(&file, false)?;

@@ -63,7 +63,7 @@ fn has_right_check_digit(digits: &[u8]) -> bool {
         })
         .map(u32::from)
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 /// The digits of `%20` belong to the escape and not to the number after it.
