@@ -1,8 +1,9 @@
 //! Publishes a generated policy, for benchmarks and experiments:
-//! `cargo run --release --example snapshot -- DIR ADDRESSES RULES text|mixed [GENERATION]`
+//! `cargo run --release --example snapshot -- DIR ADDRESSES RULES text|mixed|list|refuse [GENERATION]`
 //!
 //! `text`: every rule searches its own word in path, query or user agent. `mixed`:
-//! rules of every kind that can be selected.
+//! rules of every kind that can be selected. `list`: text rules, and everybody on loopback is
+//! on the block list. `refuse`: one more rule that blocks every path.
 
 #[path = "../benches/generate.rs"]
 #[expect(dead_code, reason = "the benchmarks use the rest of it")]
@@ -12,24 +13,36 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use ipc::snapshot::{Meta, compile, publish};
-use policy::Policy;
+use policy::{Policy, Rule, RuleText};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [dir, addresses, rules, kind, generation @ ..] = arguments.as_slice() else {
-        return Err("usage: snapshot DIR ADDRESSES RULES text|mixed [GENERATION]".into());
+        return Err(
+            "usage: snapshot DIR ADDRESSES RULES text|mixed|list|refuse [GENERATION]".into()
+        );
     };
     let rule = match kind.as_str() {
-        "text" => generate::text_rule,
+        "text" | "list" | "refuse" => generate::text_rule,
         "mixed" => generate::mixed_rule,
-        other => return Err(format!("{other:?} is neither text nor mixed").into()),
+        other => return Err(format!("{other:?} is neither text, mixed, list nor refuse").into()),
     };
     let generation = generation.first().map_or(Ok(1), |text| text.parse())?;
-    let policy = Policy {
+    let mut policy = Policy {
         block_list: generate::addresses(addresses.parse()?),
         rules: (1..=rules.parse()?).map(rule).collect(),
         ..Policy::default()
     };
+    match kind.as_str() {
+        "list" => policy.block_list.push("127.0.0.0/8".parse()?),
+        "refuse" => {
+            // "/"
+            let url = Some("Lw==".to_owned());
+            let rule = Rule::parse(u64::MAX, &RuleText { url, ..RuleText::default() });
+            policy.rules.push(rule.map_err(|why| format!("{why:?}"))?);
+        }
+        _ => {}
+    }
     let started = Instant::now();
     let bytes = compile(&policy, Meta { session: 1, generation, created_ms: 0 })?;
     let compiled = started.elapsed();
