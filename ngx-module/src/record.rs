@@ -67,7 +67,8 @@ impl Drop for Kept {
 
 /// A body was judged: keeps its beginning for those who will want it.
 pub fn keep_body(judgement: &Judgement, body: &[u8], is_cut: bool) {
-    let is_hit = judgement.outcome() != Outcome::Clean;
+    // One that is too long may be refused for that yet.
+    let is_hit = is_cut || judgement.outcome() != Outcome::Clean;
     if telemetry::is_on() || (is_hit && journal::is_on()) {
         *judgement.kept.borrow_mut() = Some(Kept::new(body, is_cut));
     }

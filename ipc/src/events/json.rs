@@ -18,22 +18,29 @@ pub fn string(out: &mut Vec<u8>, text: &[u8], limit: usize) -> bool {
 
 /// Appends characters until `out` would grow beyond `end`.
 fn inside(out: &mut Vec<u8>, text: &[u8], end: usize) -> bool {
-    let mut before_x = text.iter().skip(1).map(|next| *next == b'x');
     for chunk in text.utf8_chunks() {
-        for character in chunk.valid().chars() {
-            let x_follows = before_x.next().unwrap_or(false);
-            for _ in 1..character.len_utf8() {
-                before_x.next();
+        let mut rest = chunk.valid();
+        while let Some(character) = rest.chars().next() {
+            // Nearly everything stands for itself and is copied as one piece.
+            let run = rest.bytes().take_while(|byte| is_plain(*byte)).count();
+            if run > 0 {
+                let part = run.min(end - out.len());
+                out.extend_from_slice(&rest.as_bytes()[..part]);
+                if part < run {
+                    return false;
+                }
+                rest = &rest[run..];
+                continue;
             }
+            rest = &rest[character.len_utf8()..];
             let mut buffer = [0; 6];
-            let escaped = escape(character, x_follows, &mut buffer);
+            let escaped = escape(character, rest.starts_with('x'), &mut buffer);
             if out.len() + escaped.len() > end {
                 return false;
             }
             out.extend_from_slice(escaped);
         }
         for byte in chunk.invalid() {
-            before_x.next();
             let escaped = [b'\\', b'\\', b'x', digit(byte >> 4), digit(byte & 15)];
             if out.len() + escaped.len() > end {
                 return false;
@@ -42,6 +49,11 @@ fn inside(out: &mut Vec<u8>, text: &[u8], end: usize) -> bool {
         }
     }
     true
+}
+
+/// Whether a byte is a character that needs no escape.
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
 }
 
 fn escape(character: char, x_follows: bool, buffer: &mut [u8; 6]) -> &[u8] {

@@ -3,33 +3,73 @@
 use super::Masks;
 use super::sink::Sink;
 
-/// How names and values are told apart.
-struct Style {
-    /// A name may begin after these.
-    before_name: &'static [u8],
-    /// A secret value ends before these.
-    after_value: &'static [u8],
-    cookie: bool,
+/// How names and values are told apart. Types and not values, so that the loop below is
+/// compiled for each.
+trait Style {
+    /// Whether values may stand for a login.
+    const COOKIE: bool;
+    /// A name may begin after this.
+    fn is_before_name(byte: u8) -> bool;
+    /// A secret value ends before this.
+    fn is_after_value(byte: u8) -> bool;
 }
 
 /// `;` separates for some sites and is part of a password for others, so it ends no secret.
-const QUERY: Style = Style { before_name: b"&;?#", after_value: b"&#", cookie: false };
-const COOKIES: Style = Style { before_name: b";,", after_value: b";", cookie: true };
-const PATH: Style = Style { before_name: b"/;,", after_value: b"/;", cookie: true };
+struct Query;
+
+impl Style for Query {
+    const COOKIE: bool = false;
+
+    fn is_before_name(byte: u8) -> bool {
+        matches!(byte, b'&' | b';' | b'?' | b'#')
+    }
+
+    fn is_after_value(byte: u8) -> bool {
+        matches!(byte, b'&' | b'#')
+    }
+}
+
+struct Cookies;
+
+impl Style for Cookies {
+    const COOKIE: bool = true;
+
+    fn is_before_name(byte: u8) -> bool {
+        matches!(byte, b';' | b',')
+    }
+
+    fn is_after_value(byte: u8) -> bool {
+        byte == b';'
+    }
+}
+
+struct Path;
+
+impl Style for Path {
+    const COOKIE: bool = true;
+
+    fn is_before_name(byte: u8) -> bool {
+        matches!(byte, b'/' | b';' | b',')
+    }
+
+    fn is_after_value(byte: u8) -> bool {
+        matches!(byte, b'/' | b';')
+    }
+}
 
 /// A query, its `?`, and a fragment.
 pub fn query(masks: &Masks, sink: &mut Sink<'_>, text: &[u8]) {
-    pairs(masks, sink, text, &QUERY);
+    pairs::<Query>(masks, sink, text);
 }
 
 /// The value of `Cookie`.
 pub fn cookies(masks: &Masks, sink: &mut Sink<'_>, text: &[u8]) {
-    pairs(masks, sink, text, &COOKIES);
+    pairs::<Cookies>(masks, sink, text);
 }
 
 /// A path, perhaps with parameters, as in `/shop;jsessionid=1`.
 pub fn path(masks: &Masks, sink: &mut Sink<'_>, text: &[u8]) {
-    pairs(masks, sink, text, &PATH);
+    pairs::<Path>(masks, sink, text);
 }
 
 /// The address of a page: who asks, path, query, fragment.
@@ -50,19 +90,19 @@ pub fn url(masks: &Masks, sink: &mut Sink<'_>, text: &[u8]) {
     query(masks, sink, query_part);
 }
 
-fn pairs(masks: &Masks, sink: &mut Sink<'_>, text: &[u8], style: &Style) {
+fn pairs<S: Style>(masks: &Masks, sink: &mut Sink<'_>, text: &[u8]) {
     // Text that is not secret is copied in as few pieces as possible: a number may reach over
     // several values.
     let (mut copied, mut name) = (0, 0);
     let mut at = 0;
     while let Some(byte) = text.get(at) {
         at += 1;
-        if style.before_name.contains(byte) {
+        if S::is_before_name(*byte) {
             name = at;
         } else if *byte == b'=' {
             let (named, value) = (text[name..at - 1].trim_ascii(), &text[at..]);
-            if masks.is_secret_encoded(named, style.cookie) {
-                let length = value.iter().position(|byte| style.after_value.contains(byte));
+            if masks.is_secret_encoded(named, S::COOKIE) {
+                let length = value.iter().position(|byte| S::is_after_value(*byte));
                 let length = length.unwrap_or(value.len());
                 if length == 0 {
                     continue;
@@ -75,7 +115,7 @@ fn pairs(masks: &Masks, sink: &mut Sink<'_>, text: &[u8], style: &Style) {
                 }
             } else {
                 // What else belongs to this value is no name.
-                let next = value.iter().position(|byte| style.before_name.contains(byte));
+                let next = value.iter().position(|byte| S::is_before_name(*byte));
                 at += next.unwrap_or(value.len());
             }
         }
