@@ -39,7 +39,7 @@ fuzz_target!(|data: &[u8]| {
         status: 403,
         request_time_ms: 0,
         headers: Some(&headers),
-        body: Some((part(2), data.len() % 2 == 0)),
+        body: Some((part(2), data.len().is_multiple_of(2))),
         session: 0,
         generation: None,
         count: 1,

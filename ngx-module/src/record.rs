@@ -78,6 +78,8 @@ pub fn keep_body(judgement: &Judgement, body: &[u8], is_cut: bool) {
 #[inline]
 pub fn finished(request: Request<'_>) {
     let Some(judgement) = request.judgement() else { return };
+    #[cfg(feature = "fault-injection")]
+    crate::phase::fault(request, b"log panic");
     telemetry::record(request, judgement);
     if matches!(judgement.action.get(), Action::Block | Action::Observe) {
         journal::record(request, judgement);

@@ -388,6 +388,21 @@ fn operators_add_names_to_hide() {
 }
 
 #[test]
+fn a_panic_costs_one_line() {
+    let _turn = among_others();
+    let (mut node, dir) =
+        journalling(1, "", |site| site.module = support::artifacts::faulty_module());
+    node.nginx.expect_in_log("X-Nwaf-Fault");
+    node.nginx.expect_in_log("nwaf: panic at");
+    let workers = node.nginx.workers();
+    assert_eq!(node.visit("/secret?1").header("X-Nwaf-Fault", "log panic").status(), 403);
+    assert_eq!(node.visit("/secret?2").status(), 403);
+    assert_eq!(await_lines(&dir, 1)[0]["args"], "?2");
+    assert_eq!(node.nginx.logged("nwaf: panic at").len(), 1);
+    assert_eq!(node.nginx.workers(), workers, "a worker died");
+}
+
+#[test]
 fn requests_that_end_early_are_written() {
     let _turn = among_others();
     let (node, dir) = journalling(1, "", |_| {});
