@@ -12,6 +12,7 @@ mod journal;
 mod judging;
 mod life;
 mod limits;
+mod living;
 mod local;
 mod metrics;
 mod panics;

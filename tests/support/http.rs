@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::wait::at_this_pace;
+
 /// Longest time one read or write may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// Header lines an answer may have.
@@ -78,10 +80,10 @@ impl Client {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
             None => {
-                let stream = TcpStream::connect_timeout(&self.address, TIMEOUT)?;
+                let stream = TcpStream::connect_timeout(&self.address, at_this_pace(TIMEOUT))?;
                 stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(TIMEOUT))?;
-                stream.set_write_timeout(Some(TIMEOUT))?;
+                stream.set_read_timeout(Some(at_this_pace(TIMEOUT)))?;
+                stream.set_write_timeout(Some(at_this_pace(TIMEOUT)))?;
                 BufReader::new(stream)
             }
         };

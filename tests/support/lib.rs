@@ -12,7 +12,9 @@
 pub mod api;
 pub mod artifacts;
 pub mod curl;
+pub mod daemon;
 pub mod folder;
+pub mod h2;
 pub mod http;
 pub mod load;
 pub mod mmdb;
@@ -34,7 +36,7 @@ pub use folder::Folder;
 pub use http::{Client, Response, Visit};
 pub use load::Load;
 pub use mmdb::Mmdb;
-pub use nginx::{Nginx, Site};
+pub use nginx::{Nginx, Site, Start};
 pub use node::Node;
 pub use prometheus::Metrics;
 pub use quiet::{alone, among_others};

@@ -8,8 +8,9 @@ use std::process::{Command, Output};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::daemon::Daemon;
 use crate::http::{Client, Visit};
-use crate::process::{Process, read, signal_pid};
+use crate::process::{Process, children, read, signal_pid};
 use crate::prometheus::Metrics;
 use crate::wait::{PATIENCE, eventually};
 use crate::{artifacts, net};
@@ -33,6 +34,19 @@ pub struct Site {
     pub servers: String,
     /// Whether X-Forwarded-For from loopback is believed at `http` level.
     pub realip: bool,
+    /// How nginx is started.
+    pub start: Start,
+}
+
+/// How nginx is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// `daemon off`: a child of the test, with a master and workers.
+    Foreground,
+    /// `daemon on`: it leaves the test, and can change its binary.
+    Daemon,
+    /// `master_process off`: one process that does everything.
+    Single,
 }
 
 impl Default for Site {
@@ -46,6 +60,7 @@ impl Default for Site {
             server: String::new(),
             servers: String::new(),
             realip: true,
+            start: Start::Foreground,
         }
     }
 }
@@ -59,6 +74,7 @@ pub struct Nginx {
     address: SocketAddrV4,
     status: SocketAddrV4,
     process: Option<Process>,
+    daemon: Option<Daemon>,
     expected: Vec<String>,
 }
 
@@ -78,6 +94,7 @@ impl Nginx {
             address: net::free(),
             status: net::free(),
             process: None,
+            daemon: None,
             expected: Vec::new(),
         };
         nginx.write();
@@ -101,11 +118,29 @@ impl Nginx {
     pub fn run(&mut self) {
         let mut command = Command::new(artifacts::nginx());
         command.args(self.arguments());
-        let process = Process::start("nginx", command, &self.folder.join("output.log"));
-        let master = process.pid();
-        let process = self.process.insert(process);
-        let (status, count) = (self.status, self.site.workers as usize);
-        process.await_ready(|| (answers(status)? && children(master).len() == count).then_some(()));
+        let mut process = Process::start("nginx", command, &self.folder.join("output.log"));
+        if self.site.start == Start::Daemon {
+            let status = process.wait();
+            assert!(status.success(), "nginx ended with {status}: {}", process.output());
+            self.daemon = Some(Daemon::of(&self.folder.join("nginx.pid")));
+            eventually(PATIENCE, "nginx ready", || self.is_ready().then_some(()));
+            return;
+        }
+        self.process = Some(process);
+        let (status, master, count) = (self.status, self.pid(), self.worker_count());
+        let process = self.process.as_mut().expect("just started");
+        process
+            .await_ready(|| (answers(status)? && workers_of(master).len() == count).then_some(()));
+    }
+
+    /// Whether it answers and all its workers are there.
+    pub fn is_ready(&self) -> bool {
+        answers(self.status) == Some(true) && self.workers().len() == self.worker_count()
+    }
+
+    /// How many workers the master of this configuration has.
+    fn worker_count(&self) -> usize {
+        if self.site.start == Start::Single { 0 } else { self.site.workers as usize }
     }
 
     /// Changes the configuration of the site; takes effect with the next start or reload.
@@ -136,7 +171,7 @@ impl Nginx {
     pub fn reload(&mut self) {
         let old = self.workers();
         signal_pid(self.pid(), Signal::HUP);
-        let count = self.site.workers as usize;
+        let count = self.worker_count();
         eventually(PATIENCE, "a reload", || {
             let new = self.workers();
             (new.is_disjoint(&old) && new.len() == count && answers(self.status)?).then_some(())
@@ -160,6 +195,42 @@ impl Nginx {
         if let Some(mut process) = self.process.take() {
             process.stop(Signal::QUIT);
         }
+        if let Some(daemon) = self.daemon.take() {
+            daemon.stop(Signal::QUIT);
+        }
+    }
+
+    /// Changes the binary as an operator does: a new master beside the old one, the
+    /// old one's workers asked to finish, then the old master. Only as a daemon.
+    ///
+    /// # Panics
+    /// When that does not happen.
+    pub fn change_binary(&mut self) {
+        let old = self.daemon.as_ref().expect("only a daemon can change its binary").pid();
+        signal_pid(old, Signal::USR2);
+        let file = self.folder.join("nginx.pid");
+        let (new, _) = eventually(PATIENCE, "a new master", || {
+            let pid = read(&file).trim().parse().ok()?;
+            (pid != old && children(pid).len() == self.worker_count()).then_some(pid)
+        });
+        signal_pid(old, Signal::WINCH);
+        eventually(PATIENCE, "the end of the old workers", || {
+            children(old).iter().all(|pid| *pid == new).then_some(())
+        });
+        let new = Daemon::of(&file);
+        let old = self.daemon.replace(new).expect("seen above");
+        old.stop(Signal::QUIT);
+        eventually(PATIENCE, "nginx ready", || self.is_ready().then_some(()));
+    }
+
+    /// Runs `nginx` beside the running one, with its configuration and these arguments.
+    ///
+    /// # Panics
+    /// When nginx cannot be run.
+    pub fn command(&self, further: &[&str]) -> Output {
+        let mut command = Command::new(artifacts::nginx());
+        command.args(self.arguments()).args(further);
+        command.output().expect("nginx runs")
     }
 
     /// Address and port of the site.
@@ -218,12 +289,13 @@ impl Nginx {
     /// # Panics
     /// When it does not run.
     pub fn pid(&self) -> u32 {
-        self.process.as_ref().expect("nginx runs").pid()
+        let daemon = self.daemon.as_ref().map(Daemon::pid);
+        daemon.or_else(|| Some(self.process.as_ref()?.pid())).expect("nginx runs")
     }
 
     /// Process ids of the workers, old ones that are still shutting down included.
     pub fn workers(&self) -> BTreeSet<u32> {
-        children(self.pid())
+        workers_of(self.pid())
     }
 
     /// The error log.
@@ -239,6 +311,11 @@ impl Nginx {
     /// Lines with `text` in the error log are part of the test and no reason to fail it.
     pub fn expect_in_log(&mut self, text: &str) {
         self.expected.push(text.to_owned());
+    }
+
+    /// The folder of its configuration and its files.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     fn error_log_path(&self) -> PathBuf {
@@ -263,7 +340,13 @@ impl Nginx {
 
     /// The whole configuration.
     fn text(&self) -> String {
-        let Site { workers, module, main, http, listen, server, servers, realip } = &self.site;
+        let Site { workers, module, main, http, listen, server, servers, realip, start } =
+            &self.site;
+        let daemon = match start {
+            Start::Foreground => "daemon off;",
+            Start::Daemon => "daemon on;",
+            Start::Single => "daemon off; master_process off;",
+        };
         let (folder, address, status) = (self.folder.display(), self.address, self.status);
         let (module, snapshot, upstream) =
             (module.display(), self.snapshot.display(), &self.upstream);
@@ -284,7 +367,7 @@ impl Nginx {
             r#"load_module "{module}";
 {user}
 worker_processes {workers};
-daemon off;
+{daemon}
 pid "{folder}/nginx.pid";
 error_log "{folder}/error.log" info;
 {main}
@@ -321,6 +404,7 @@ http {{
 impl Drop for Nginx {
     fn drop(&mut self) {
         self.process.take();
+        self.daemon.take();
         if std::thread::panicking() {
             return;
         }
@@ -334,26 +418,20 @@ impl Drop for Nginx {
     }
 }
 
+/// The children of a master, without the helpers of a cache: they serve nobody.
+fn workers_of(master: u32) -> BTreeSet<u32> {
+    let mut all = children(master);
+    all.retain(|pid| {
+        let title = read(Path::new(&format!("/proc/{pid}/cmdline")));
+        !title.contains("nginx: cache ")
+    });
+    all
+}
+
 /// Whether the status page is there; nothing while nobody listens.
 fn answers(status: SocketAddrV4) -> Option<bool> {
     let request = Visit::new(status, "/nwaf_status").bytes();
     Some(Client::new(status).send(&request).ok()?.status == 200)
-}
-
-/// The processes a process has started.
-fn children(of: u32) -> BTreeSet<u32> {
-    let Ok(processes) = std::fs::read_dir("/proc") else { return BTreeSet::new() };
-    processes
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|pid| parent(*pid) == Some(of))
-        .collect()
-}
-
-/// The parent of a process.
-fn parent(pid: u32) -> Option<u32> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything; the fields after it do not.
-    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
 }
 
 /// Resident memory of a process in KiB, mapped snapshots included; 0 if it is gone.

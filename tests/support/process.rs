@@ -1,12 +1,13 @@
 //! A process that ends with its guard.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::wait::{PATIENCE, eventually};
+use crate::wait::{PATIENCE, at_this_pace, eventually};
 
 /// A running program whose output goes to one log file.
 pub struct Process {
@@ -103,7 +104,7 @@ impl Drop for Process {
         signal_pid(self.pid(), Signal::TERM);
         let asked = std::time::Instant::now();
         while self.ended().is_none() {
-            if asked.elapsed() > PATIENCE {
+            if asked.elapsed() > at_this_pace(PATIENCE) {
                 let _ = self.child.kill();
                 let _ = self.child.wait();
                 break;
@@ -123,6 +124,22 @@ pub fn signal_pid(pid: u32, signal: Signal) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => {}
         Err(why) => panic!("cannot send {signal:?} to {pid}: {why}"),
     }
+}
+
+/// The processes a process has started.
+pub fn children(of: u32) -> BTreeSet<u32> {
+    let Ok(processes) = std::fs::read_dir("/proc") else { return BTreeSet::new() };
+    processes
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|pid| parent(*pid) == Some(of))
+        .collect()
+}
+
+/// The parent of a process.
+fn parent(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything; the fields after it do not.
+    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
 }
 
 /// The text of a file that may not be there yet, broken characters replaced.
