@@ -7,6 +7,7 @@ mod bypasses;
 mod config;
 mod country;
 mod examples;
+mod hostile;
 mod hosts;
 mod journal;
 mod judging;
