@@ -32,8 +32,11 @@ thread_local! {
 #[inline]
 pub fn guard<T>(body: impl FnOnce() -> T) -> Result<T, Panic> {
     catch_unwind(AssertUnwindSafe(body)).map_err(|payload| {
-        // Its text was taken by the hook; dropping it could panic once more.
-        std::mem::forget(payload);
+        // Its text was taken by the hook. A payload may panic while it is dropped, and
+        // leave another: that one stays, all others must not add up.
+        if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            std::mem::forget(another);
+        }
         Panic(LAST.try_with(RefCell::take).unwrap_or_default())
     })
 }

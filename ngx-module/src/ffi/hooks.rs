@@ -7,13 +7,14 @@ use nginx_sys::{
     ngx_conf_t, ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_core_main_conf_t, ngx_http_core_module,
     ngx_http_get_variable_index, ngx_http_handler_pt, ngx_http_module,
     ngx_http_phases_NGX_HTTP_PREACCESS_PHASE as PREACCESS,
-    ngx_http_phases_NGX_HTTP_REWRITE_PHASE as REWRITE, ngx_int_t, ngx_process, ngx_str_t,
+    ngx_http_phases_NGX_HTTP_REWRITE_PHASE as REWRITE, ngx_int_t, ngx_pool_cleanup_add, ngx_pool_t,
+    ngx_process, ngx_str_t,
 };
-use ngx::core::Pool;
 
 use super::realip::{self, Realip};
 use super::{
-    body, commands, edge, events, handlers, limit_zone, module, settings, shared, variables,
+    POOL_ALIGNMENT, body, commands, edge, events, handlers, limit_zone, module, settings, shared,
+    variables,
 };
 use crate::directives::{DEFAULT_SNAPSHOT_DIR, LocationConf, MainConf, SnapshotDir};
 use crate::{guard, record, worker};
@@ -22,13 +23,35 @@ const FAILED: ngx_int_t = NGX_ERROR as ngx_int_t;
 const DONE: ngx_int_t = NGX_OK as ngx_int_t;
 
 pub(super) extern "C" fn create_main(cf: *mut ngx_conf_t) -> *mut c_void {
-    // SAFETY: nginx calls with the configuration being read; its pool drops the value.
-    unsafe { Pool::from_ngx_pool((*cf).pool) }.allocate(MainConf::default()).cast()
+    // SAFETY: nginx calls with the configuration being read.
+    edge(std::ptr::null_mut(), || unsafe { keep((*cf).pool, MainConf::default()) })
 }
 
 pub(super) extern "C" fn create_location(cf: *mut ngx_conf_t) -> *mut c_void {
-    // SAFETY: nginx calls with the configuration being read; its pool drops the value.
-    unsafe { Pool::from_ngx_pool((*cf).pool) }.allocate(LocationConf::default()).cast()
+    // SAFETY: nginx calls with the configuration being read.
+    edge(std::ptr::null_mut(), || unsafe { keep((*cf).pool, LocationConf::default()) })
+}
+
+/// Moves a value into memory of a pool, which drops it when it is destroyed; null
+/// where nginx is out of memory.
+///
+/// # Safety
+/// `pool` must be a pool of nginx.
+unsafe fn keep<T>(pool: *mut ngx_pool_t, value: T) -> *mut c_void {
+    extern "C" fn release<T>(value: *mut c_void) {
+        // SAFETY: nginx calls once, with the memory that was filled below.
+        edge((), || unsafe { value.cast::<T>().drop_in_place() });
+    }
+    const { assert!(align_of::<T>() <= POOL_ALIGNMENT) };
+    // SAFETY: by this function's contract; the memory has the size and alignment of `T`.
+    unsafe {
+        let Some(cleanup) = ngx_pool_cleanup_add(pool, size_of::<T>()).as_mut() else {
+            return std::ptr::null_mut();
+        };
+        cleanup.data.cast::<T>().write(value);
+        cleanup.handler = Some(release::<T>);
+        cleanup.data
+    }
 }
 
 pub(super) extern "C" fn merge_location(
@@ -36,13 +59,15 @@ pub(super) extern "C" fn merge_location(
     outer: *mut c_void,
     inner: *mut c_void,
 ) -> *mut c_char {
-    // SAFETY: nginx calls with two different values that `create_location` made.
-    let (outer, inner) =
-        unsafe { (&*outer.cast::<LocationConf>(), &mut *inner.cast::<LocationConf>()) };
-    inner.inherit(outer);
-    // SAFETY: nginx calls while it merges the place `inner` belongs to.
-    inner.late_realip = edge(false, || unsafe { realip::is_late(cf) });
-    std::ptr::null_mut()
+    edge(commands::CONF_ERROR, || {
+        // SAFETY: nginx calls with two different values that `create_location` made.
+        let (outer, inner) =
+            unsafe { (&*outer.cast::<LocationConf>(), &mut *inner.cast::<LocationConf>()) };
+        inner.inherit(outer);
+        // SAFETY: nginx calls while it merges the place `inner` belongs to.
+        inner.late_realip = unsafe { realip::is_late(cf) };
+        std::ptr::null_mut()
+    })
 }
 
 pub(super) extern "C" fn before_configuration(cf: *mut ngx_conf_t) -> ngx_int_t {

@@ -40,13 +40,34 @@ mod settings;
 pub mod shared;
 mod variables;
 
+/// What nginx aligns memory of its pools to, in bytes: `NGX_ALIGNMENT`, a word.
+const POOL_ALIGNMENT: usize = size_of::<std::ffi::c_ulong>();
+
 /// Runs what nginx called. A panic becomes one error line with its place, and the answer `failed`.
 #[inline]
-fn edge<T>(failed: T, body: impl FnOnce() -> T) -> T {
+fn edge<T, F: FnOnce() -> T>(failed: T, body: F) -> T {
+    #[cfg(feature = "fault-injection")]
+    let body = || {
+        fault::<F>();
+        body()
+    };
     guard(body).unwrap_or_else(|panic| {
         log::cycle(log::Level::Error, format_args!("nwaf: panic at {panic}"));
         failed
     })
+}
+
+/// Lets tests prove that a panic goes no further than this: panics where the environment's
+/// `NWAF_FAULT` names the function that `F` is written in, as `hooks::start_process`.
+#[cfg(feature = "fault-injection")]
+fn fault<F>() {
+    let wanted = std::env::var("NWAF_FAULT").unwrap_or_default();
+    let place = std::any::type_name::<F>();
+    let here = place.split_once("::ffi::").and_then(|(_, place)| place.split_once("::{{closure}}"));
+    assert!(
+        wanted.is_empty() || here.is_none_or(|(here, _)| here != wanted),
+        "a panic in {wanted}"
+    );
 }
 
 /// The bytes of an nginx string.

@@ -16,7 +16,7 @@ use nginx_sys::{
 
 use super::headers::Headers;
 use super::log::{self, Level};
-use super::{bytes, edge, module};
+use super::{POOL_ALIGNMENT, bytes, edge, module};
 use crate::directives::{LocationConf, MainConf};
 use crate::judgement::{Identity, Judgement};
 use crate::phase::without_dots;
@@ -235,8 +235,9 @@ impl<'r> Request<'r> {
     /// Keeps a judgement with the main request; `None` where nginx is out of memory.
     pub fn remember(&self, judgement: Judgement) -> Option<&'r Judgement> {
         let main = self.main().get();
-        // SAFETY: the pool gives memory aligned for any type that needs up to 16
-        // bytes; it lives until the request ends, after `'r`.
+        const { assert!(align_of::<Judgement>() <= POOL_ALIGNMENT) };
+        // SAFETY: the pool's memory is aligned as was asserted; it lives until the
+        // request ends, after `'r`.
         unsafe {
             let cleanup = ngx_pool_cleanup_add(main.pool, size_of::<Judgement>()).as_mut()?;
             let memory = cleanup.data.cast::<Judgement>();
