@@ -6,6 +6,7 @@ mod bodies;
 mod bypasses;
 mod config;
 mod country;
+mod edges;
 mod examples;
 mod hostile;
 mod hosts;

@@ -36,6 +36,8 @@ pub struct Site {
     pub realip: bool,
     /// How nginx is started.
     pub start: Start,
+    /// Variables of the master's environment; workers get those that `env` in `main` names.
+    pub environment: Vec<(String, String)>,
 }
 
 /// How nginx is started.
@@ -61,6 +63,7 @@ impl Default for Site {
             servers: String::new(),
             realip: true,
             start: Start::Foreground,
+            environment: Vec::new(),
         }
     }
 }
@@ -117,7 +120,7 @@ impl Nginx {
     /// When it does not.
     pub fn run(&mut self) {
         let mut command = Command::new(artifacts::nginx());
-        command.args(self.arguments());
+        command.args(self.arguments()).envs(self.site.environment.iter().cloned());
         let mut process = Process::start("nginx", command, &self.folder.join("output.log"));
         if self.site.start == Start::Daemon {
             let status = process.wait();
@@ -340,7 +343,7 @@ impl Nginx {
 
     /// The whole configuration.
     fn text(&self) -> String {
-        let Site { workers, module, main, http, listen, server, servers, realip, start } =
+        let Site { workers, module, main, http, listen, server, servers, realip, start, .. } =
             &self.site;
         let daemon = match start {
             Start::Foreground => "daemon off;",

@@ -63,11 +63,10 @@ fn edge<T, F: FnOnce() -> T>(failed: T, body: F) -> T {
 fn fault<F>() {
     let wanted = std::env::var("NWAF_FAULT").unwrap_or_default();
     let place = std::any::type_name::<F>();
-    let here = place.split_once("::ffi::").and_then(|(_, place)| place.split_once("::{{closure}}"));
-    assert!(
-        wanted.is_empty() || here.is_none_or(|(here, _)| here != wanted),
-        "a panic in {wanted}"
-    );
+    let here = place.strip_prefix(concat!(env!("CARGO_CRATE_NAME"), "::")).unwrap_or(place);
+    let here = here.strip_prefix("ffi::").unwrap_or(here);
+    let here = here.split_once("::{{closure}}").map_or(here, |(here, _)| here);
+    assert!(wanted.is_empty() || here != wanted, "a panic in {wanted}");
 }
 
 /// The bytes of an nginx string.
