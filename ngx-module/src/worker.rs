@@ -39,7 +39,7 @@ use policy::{Action, BlockType, Host, Limit};
 
 use crate::countries::Watch;
 use crate::directives::{CountryFile, DirError, SnapshotDir, trust_of};
-use crate::ffi::{log, os};
+use crate::ffi::{lines, log, os};
 use crate::guard::guard;
 use crate::local::{Local, Rest};
 use crate::zone::{Counter, Slot, Table};
@@ -304,6 +304,7 @@ enum Found {
 
 impl Pursuit {
     fn run(mut self, stop: &AtomicBool) {
+        lines::leave_from_here();
         loop {
             thread::park_timeout(INTERVAL);
             if stop.load(Ordering::Acquire) {

@@ -84,7 +84,7 @@ fn a_panic_at_the_start_or_end_of_a_worker_ends_no_service() {
     assert_eq!(node.visit("/").from(LISTED).status(), 200);
     assert!(told(&node, "hooks::start_process") >= 1);
 
-    for edge in ["worker::stop", "hooks::after_cycle"] {
+    for edge in ["hooks::end_process", "hooks::after_cycle"] {
         let mut node = self::node(edge);
         assert_eq!(node.visit("/").from(LISTED).status(), 429, "{edge}");
         node.nginx.reload();

@@ -13,7 +13,8 @@ use nginx_sys::{
 
 use super::realip::{self, Realip};
 use super::{
-    POOL_ALIGNMENT, body, commands, edge, events, handlers, limit_zone, module, settings, shared,
+    POOL_ALIGNMENT, body, commands, edge, events, handlers, limit_zone, lines, module, settings,
+    shared,
     variables,
 };
 use crate::directives::{DEFAULT_SNAPSHOT_DIR, LocationConf, MainConf, SnapshotDir};
@@ -202,6 +203,7 @@ pub(super) extern "C" fn start_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         {
             worker::start(dir.clone(), conf.geoip2.clone(), conf.local.clone(), shared::table());
             record::start(conf);
+            lines::start();
         }
         DONE
     })
@@ -210,7 +212,10 @@ pub(super) extern "C" fn start_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
 pub(super) extern "C" fn end_process(_cycle: *mut ngx_cycle_t) {
     // First, for it counts in what the worker gives back.
     edge((), record::stop);
-    edge((), worker::stop);
+    edge((), || {
+        worker::stop();
+        lines::write();
+    });
 }
 
 /// # Safety

@@ -9,7 +9,7 @@ use nginx_sys::{
 use std::mem::MaybeUninit;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::shared;
+use super::{lines, shared};
 
 /// The levels this module uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,15 +38,19 @@ impl Level {
     }
 }
 
-/// Writes a line that belongs to no request. Also for the background thread:
-/// a log's objects do not change while a worker runs, its level and time are
-/// plain words, and a line reaches a file by one `write`.
+/// Writes a line that belongs to no request; one of the background thread waits for
+/// the event loop, see [`lines`].
 pub fn cycle(level: Level, text: Arguments<'_>) {
     if matches!(level, Level::Emerg | Level::Error | Level::Warn) {
         remember(text);
     }
-    // SAFETY: `ngx_cycle` is set before nginx reads a configuration, and the log
-    // of the current cycle lives at least as long as this module's threads.
+    if lines::are_left() { lines::leave(level, text) } else { put(level, text) }
+}
+
+/// Writes a line that was remembered already. For the thread that serves.
+pub(super) fn put(level: Level, text: Arguments<'_>) {
+    // SAFETY: `ngx_cycle` is set before nginx reads a configuration, and this thread
+    // is the one that changes it and its log.
     unsafe { write((*ngx_cycle).log, level, text) }
 }
 

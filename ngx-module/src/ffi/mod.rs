@@ -14,7 +14,8 @@
 //! | [`realip`] | the address a location's realip will find |
 //! | [`variables`] | `$nwaf_*` |
 //! | [`shared`], [`limit_zone`] | the shared zones: of the workers, and of limits and bans |
-//! | [`log`], [`os`] | the error log; signals, processes, time |
+//! | [`log`], [`lines`] | the error log, and how lines of another thread get there |
+//! | [`os`] | signals, processes, time |
 //!
 //! Rules: each function nginx calls goes through [`edge`]; what these files give
 //! to the rest of the crate is safe to use without knowing nginx.
@@ -31,6 +32,7 @@ mod handlers;
 mod headers;
 mod hooks;
 pub mod limit_zone;
+pub mod lines;
 pub mod log;
 mod module;
 pub mod os;
