@@ -201,43 +201,61 @@ fn http2(dice: &mut Dice) -> Vec<u8> {
     const NAMES: [&[u8]; 10] = [
         b"cookie",
         b"user-agent",
+        b"x-a",
+        b"referer",
+        b"te",
         b"content-length",
         b"host",
-        b"te",
-        b"connection",
-        b"x-a",
         b"X-A",
         b":path",
         b"transfer-encoding",
     ];
+    // What is not sound ends the connection; most of them shall live longer than that.
+    let sound = dice.below(4) != 0;
+    let count = |all: usize, first: usize| if sound { first } else { all };
     let mut bytes = Vec::new();
     for number in 0..dice.below(12) as u32 {
         let stream = match dice.below(10) {
-            0 => dice.below(5) as u32,
+            0 if !sound => dice.below(5) as u32,
             _ => 2 * number + 1,
         };
-        let path = [dice.one_of(&PATHS), &dice.text()].concat();
+        let mut path = dice.text();
+        if sound {
+            path.retain(|byte| *byte > b' ' && *byte != 127 && !b"%#.".contains(byte));
+        }
+        let path = [dice.one_of(&PATHS[..count(6, 4)]), &path].concat();
         let mut fields = h2::request(&path, b"192.0.2.1");
         if dice.below(2) == 0 {
             fields[0].1 = b"POST";
         }
-        let further: Vec<_> =
-            (0..dice.below(8)).map(|_| (dice.one_of(&NAMES), dice.text())).collect();
+        let further: Vec<_> = (0..dice.below(8))
+            .map(|_| {
+                let (name, mut value) = (dice.one_of(&NAMES[..count(10, 4)]), dice.text());
+                if sound {
+                    value.retain(|byte| !b"\0\r\n".contains(byte));
+                }
+                (name, value)
+            })
+            .collect();
         fields.extend(further.iter().map(|(name, value)| (*name, &value[..])));
         let block = h2::block(&fields);
-        let flags = if dice.below(8) == 0 { dice.number() as u8 } else { h2::END_HEADERS };
-        let flags = if dice.below(2) == 0 { flags | h2::END_STREAM } else { flags };
+        let flags =
+            if !sound && dice.below(8) == 0 { dice.number() as u8 } else { h2::END_HEADERS };
+        let ends = dice.below(2) == 0;
+        let flags = if ends { flags | h2::END_STREAM } else { flags };
         bytes.extend(h2::frame(h2::HEADERS, flags, stream, &block));
-        for _ in 0..dice.below(4) {
+        for _ in 0..if sound && ends { 0 } else { dice.below(4) } {
             let (kind, flags) = match dice.below(6) {
-                0 => (dice.below(12) as u8, dice.number() as u8),
+                0 if !sound => (dice.below(12) as u8, dice.number() as u8),
                 1 => (h2::RST_STREAM, 0),
                 _ => (h2::DATA, dice.below(2) as u8),
             };
-            bytes.extend(h2::frame(kind, flags, stream, &dice.text()));
+            let text = dice.text();
+            let payload = if sound && kind == h2::RST_STREAM { &[0, 0, 0, 8] } else { &text[..] };
+            bytes.extend(h2::frame(kind, flags, stream, payload));
         }
     }
-    if !bytes.is_empty() && dice.below(4) == 0 {
+    if !bytes.is_empty() && !sound {
         let at = dice.below(bytes.len());
         bytes[at] = dice.number() as u8;
     }

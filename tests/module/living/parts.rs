@@ -39,7 +39,7 @@ fn a_page_of_parts_is_judged_once() {
          location = /ssi { ssi on; \
              return 200 '<<!--#include virtual=\"/a\" --><!--#include virtual=\"/b?secret\" -->>'; } \
          location = /added { add_before_body /a; add_after_body /b; return 200 middle; } \
-         location = /unsafe { nwaf off; ssi on; \
+         location = /open { nwaf off; ssi on; \
              return 200 '<<!--#include virtual=\"/a\" --><!--#include virtual=\"/b\" -->>'; } \
          location = /a { return 200 A; } \
          location = /b { PASS }",
@@ -52,7 +52,7 @@ fn a_page_of_parts_is_judged_once() {
     assert!(page.status == 200 && text.starts_with("Amiddle{"), "{text}");
     assert_eq!(judging(&node, 1, || node.visit("/ssi").from(LISTED).status()), 403);
     // The page's own place protects nothing, those of its parts do.
-    let page = judging(&node, 1, || node.visit("/unsafe").from(LISTED).send());
+    let page = judging(&node, 1, || node.visit("/open").from(LISTED).send());
     assert!(page.status == 200 && !page.text().contains("uri"), "{}", page.text());
     assert_eq!(node.nginx.status()["total"]["blocked"], 2);
 }
