@@ -6,10 +6,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # rustup puts cargo where only login shells look.
 export PATH := $(PATH):$(HOME)/.cargo/bin
-.PHONY: help run test bench build module package check fuzz soak packages
+.PHONY: help run test bench build module package check fuzz soak nginx-tests test-nginx valgrind asan packages
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  make run: NWAF_HTTP_PORT (8088), NWAF_API_PORT (8080), NWAF_RUN_DIR (run)'
 	@echo '  another nginx: NGINX_BINARY, NGINX_SOURCE_DIR, NGINX_BUILD_DIR'
@@ -41,6 +41,18 @@ soak: packages ## thirty minutes of load with another policy every second (NWAF_
 
 fuzz: packages ## fuzz the parsers and the snapshot reader, a minute each (NWAF_FUZZ_SECONDS)
 	@scripts/fuzz $${NWAF_FUZZ_SECONDS:-60}
+
+nginx-tests: packages ## nginx's own test suite (NGINX_TESTS_DIR) without the module and with it
+	@scripts/nginx-tests
+
+test-nginx: packages ## build a newer nginx and the module for it, run the module's tests
+	@scripts/test-nginx
+
+valgrind: packages ## the module's tests with nginx under valgrind
+	@scripts/valgrind
+
+asan: packages ## the module's tests with the module under AddressSanitizer
+	@scripts/asan
 
 packages: # what building needs
 	@scripts/install-packages
