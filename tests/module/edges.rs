@@ -143,12 +143,12 @@ fn a_panic_of_the_status_page_is_an_answer() {
         ..site()
     };
     let mut node = Node::prepare(site);
-    node.nginx.expect_in_log("a panic in handlers::status");
+    node.nginx.expect_in_log("a panic in handlers::report");
     node.publish(&blocking(&[LISTED]));
     node.nginx.run();
     assert_eq!(node.visit("/status").status(), 200);
     // nginx gives its workers what their configuration says.
-    node.nginx.configure(|site| site.main = "env NWAF_FAULT=handlers::status;".into());
+    node.nginx.configure(|site| site.main = "env NWAF_FAULT=handlers::report;".into());
     let old = node.nginx.workers();
     signal_pid(node.nginx.pid(), Signal::HUP);
     eventually(PATIENCE, "a new worker", || {
