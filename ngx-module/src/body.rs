@@ -152,7 +152,7 @@ pub fn decide(request: Request<'_>, judgement: &Judgement, bytes: &[u8], overflo
         let Decoded { text: decoded, gap } =
             decoder.decode(&request.headers(), bytes, conf.body_limit());
         phase::judge(request, judgement, Some(Read { sent: bytes, decoded }));
-        record::keep_body(judgement, decoded.unwrap_or(bytes), overflown);
+        record::keep_body(judgement, decoded.unwrap_or(bytes), overflown || gap.is_some());
         gap
     });
     let step = phase::apply(request, conf, judgement);

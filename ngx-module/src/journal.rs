@@ -26,7 +26,7 @@ use policy::{Action, Reason, Verdict};
 use crate::directives::{Checked, DirError, inspect_dir, size};
 use crate::ffi::facts::now_ms;
 use crate::ffi::request::Request;
-use crate::ffi::{log, os};
+use crate::ffi::{lines, log, os};
 use crate::guard::guard;
 use crate::judgement::{Judgement, Outcome};
 use crate::worker::{self, locked};
@@ -331,6 +331,7 @@ struct Scribe {
 
 impl Scribe {
     fn run(&mut self, stop: &AtomicBool) {
+        lines::leave_from_here();
         // The operator learns now, and not with the first attack, that there is no place for it.
         if let Err(why) = self.file.look() {
             self.complain(Some(&why));

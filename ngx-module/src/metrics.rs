@@ -143,6 +143,21 @@ fn totals(page: &mut Page, table: &Table) {
             Counter::Refusals,
         ),
         ("nwaf_module_bans_total", "Addresses banned by nwaf_limit.", Counter::Bans),
+        (
+            "nwaf_module_journal_lines_total",
+            "Lines written to the attack journal.",
+            Counter::JournalLines,
+        ),
+        (
+            "nwaf_module_journal_dropped_total",
+            "Lines of the attack journal that could not be written.",
+            Counter::JournalDropped,
+        ),
+        (
+            "nwaf_module_telemetry_records_total",
+            "Records written to the traffic ring.",
+            Counter::TelemetryRecords,
+        ),
     ] {
         page.single(name, Total, help, table.total(counter));
     }

@@ -141,7 +141,7 @@ fn is_wanted(request: Request<'_>, judgement: &Judgement) -> bool {
     // As for the verdict: an address has many spellings.
     let literal = (host.first() == Some(&b'[')).then(|| Host::normalise(host));
     let host = Host::normalised(literal.as_deref().unwrap_or(host));
-    let lists = worker::ask(|in_force, _| in_force.policy.host_lists(host));
+    let lists = worker::ask(|in_force, _| in_force.host_lists(host));
     lists.is_some_and(|lists| !lists.has(HostLists::NOT_QUEUED))
 }
 

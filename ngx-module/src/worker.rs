@@ -35,7 +35,7 @@ use ipc::snapshot::{
     SnapshotError, Trust,
 };
 use policy::text::Scratch;
-use policy::{Action, BlockType, Host, Limit};
+use policy::{Action, BlockType, Host, HostLists, Limit};
 
 use crate::countries::Watch;
 use crate::directives::{CountryFile, DirError, SnapshotDir, trust_of};
@@ -113,6 +113,12 @@ impl InForce {
         }
         let local = || self.local.as_ref().and_then(|local| local.limit(host));
         self.policy.limit(host).or_else(local)
+    }
+
+    /// The host lists that hold for a host, local ones included.
+    pub fn host_lists(&self, host: Host<'_>) -> HostLists {
+        let lists = self.policy.host_lists(host);
+        self.local.as_ref().map_or(lists, |local| lists.with(local.host_lists(host)))
     }
 
     /// Whether the body of a request may be read, as [`Snapshot::reads_body`].

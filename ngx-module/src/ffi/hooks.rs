@@ -14,8 +14,7 @@ use nginx_sys::{
 use super::realip::{self, Realip};
 use super::{
     POOL_ALIGNMENT, body, commands, edge, events, handlers, limit_zone, lines, module, settings,
-    shared,
-    variables,
+    shared, variables,
 };
 use crate::directives::{DEFAULT_SNAPSHOT_DIR, LocationConf, MainConf, SnapshotDir};
 use crate::{guard, record, worker};
