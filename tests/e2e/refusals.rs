@@ -36,7 +36,6 @@ fn cases() -> Vec<Case> {
             422,
             &["nwaf_ip_wl", "1.1.1.256"],
         ),
-        ("set_dyn_settings", settings("nwaf_ip_wl", ""), 422, &["nwaf_ip_wl", "del"]),
         ("set_dyn_settings", settings("nwaf_ip_wl", "0.0.0.0/0"), 422, &["nwaf_ip_wl", "force"]),
         (
             "set_dyn_settings",

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use policy::{Ban, BanKind, HostPattern, Policy, RuleText};
 use serde_json::Value;
-use support::folder::set_mode;
+use support::folder::{give_to_workers, set_mode};
 use support::node::{Node, blocking, rule, settings};
 use support::wait::{PATIENCE, eventually};
 use support::{Client, Load, Site, among_others};
@@ -48,16 +48,6 @@ fn journalling(workers: u32, options: &str, change: impl FnOnce(&mut Site)) -> (
     node.nginx.run();
     node.in_step();
     (node, dir)
-}
-
-fn give_to_workers(dir: &std::path::Path) {
-    if rustix::process::geteuid().is_root() {
-        let nobody = std::fs::read_to_string("/etc/passwd").expect("is readable");
-        let line = nobody.lines().find(|line| line.starts_with("nobody:")).expect("nobody");
-        let uid = line.split(':').nth(2).and_then(|uid| uid.parse().ok()).expect("a number");
-        std::os::unix::fs::chown(dir, Some(uid), None).expect("root may");
-    }
-    set_mode(dir, 0o755);
 }
 
 /// Every whole line of every file of a journal.
@@ -314,7 +304,12 @@ fn a_full_journal_drops_counts_and_goes_on() {
     assert_eq!(total["journal_lines"], written);
     let file = dir.join("attacks-0.jsonl");
     assert!(std::fs::metadata(&file).expect("is there").len() <= 64 << 10);
-    let told = node.nginx.logged("has reached max_size (65536 bytes)");
+    // The event loop writes what the journal's thread has to say.
+    let told = eventually(PATIENCE, "a line about it", || {
+        let told = node.nginx.logged("has reached max_size (65536 bytes)");
+        (!told.is_empty()).then_some(told)
+    })
+    .0;
     assert!(told.len() == 1 && told[0].contains("[error]"), "{told:?}");
     // Truncated by an operator: there is room again.
     std::fs::File::options().write(true).open(&file).and_then(|f| f.set_len(0)).expect("is cut");

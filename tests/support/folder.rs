@@ -61,3 +61,17 @@ pub fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
         .unwrap_or_else(|why| panic!("chmod {mode:o} {}: {why}", path.display()));
 }
+
+/// Lets nginx's workers write to a folder: they run as another user when the tests run as root.
+///
+/// # Panics
+/// When it cannot.
+pub fn give_to_workers(dir: &Path) {
+    if rustix::process::geteuid().is_root() {
+        let nobody = std::fs::read_to_string("/etc/passwd").expect("is readable");
+        let line = nobody.lines().find(|line| line.starts_with("nobody:")).expect("nobody");
+        let uid = line.split(':').nth(2).and_then(|uid| uid.parse().ok()).expect("a number");
+        std::os::unix::fs::chown(dir, Some(uid), None).expect("root may");
+    }
+    set_mode(dir, 0o755);
+}

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use support::nginx::resident_kib;
-use support::{Load, Site, Stack};
+use support::{Folder, Load, Site, Stack};
 
 const WORKERS: u32 = 4;
 const VISITORS: usize = 8;
@@ -39,6 +39,7 @@ fn main() -> ExitCode {
 }
 
 fn run(seconds: u64) -> Result<(), String> {
+    let journal = Folder::new();
     let site = Site { workers: WORKERS, http: "nwaf on; nwaf_zone 1m;".into(), ..Site::default() };
     let stack = Stack::with(site);
     let workers = stack.nginx.workers();
