@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use support::folder::give_to_workers;
 use support::nginx::resident_kib;
 use support::{Folder, Load, Site, Stack};
 
@@ -40,7 +41,15 @@ fn main() -> ExitCode {
 
 fn run(seconds: u64) -> Result<(), String> {
     let journal = Folder::new();
-    let site = Site { workers: WORKERS, http: "nwaf on; nwaf_zone 1m;".into(), ..Site::default() };
+    give_to_workers(journal.path());
+    let site = Site {
+        workers: WORKERS,
+        http: format!(
+            "nwaf on; nwaf_zone 1m; nwaf_journal {0} max_size=1m; nwaf_telemetry {0}/traffic.ring size=1m;",
+            journal.path().display()
+        ),
+        ..Site::default()
+    };
     let stack = Stack::with(site);
     let workers = stack.nginx.workers();
     for (call, fields) in [
@@ -97,12 +106,15 @@ fn run(seconds: u64) -> Result<(), String> {
     println!(
         "{seconds} s, {changes} changes, {} answers 200, {} answers 403, {} and {} failed; \
          resident {first} KiB after a tenth of the time, {last} KiB at the end, {most} KiB at most; \
-         {} bans; errors {}",
+         {} bans, {} lines and {} dropped, {} records, {} errors",
         passed.answers(),
         refused.answers(),
         passed.failed,
         refused.failed,
         status["zone"]["made"],
+        status["total"]["journal_lines"],
+        status["total"]["journal_dropped"],
+        status["total"]["telemetry_records"],
         status["total"]["errors"],
     );
     let only = |tally: &support::load::Tally, status: u16| {
