@@ -159,13 +159,18 @@ pub fn judge(request: Request<'_>, judgement: &Judgement, body: Option<Read<'_>>
         let literal = (host.first() == Some(&b'[')).then(|| Host::normalise(host));
         let headers = request.headers();
         let host = Host::normalised(literal.as_deref().unwrap_or(host));
+        let (url, args) = policy::Request::split_target(request.target());
         let view = policy::Request {
+            time: in_force.now(),
             method: request.method(),
             address: judgement.address.get(),
-            country: in_force.country_for_rules(judgement.address.get()),
+            host,
+            url,
+            args,
+            headers: &headers,
             body: body.map(|body| body.sent),
             decoded_body: body.and_then(|body| body.decoded),
-            ..policy::Request::new(host, request.target(), &headers)
+            country: in_force.country_for_rules(judgement.address.get()),
         };
         let limits = Limits::of(request).filter(|limits| !limits.is_idle());
         let limit_bans = limits.as_ref().map(|limits| limits as &dyn LimitBans);

@@ -133,7 +133,13 @@ impl InForce {
             && self.local.as_ref().is_none_or(|local| local.reads_body(method, host, url, scratch))
     }
 
-    /// Decides about a request, whose time is put in here.
+    /// What the clock of the bans says, in seconds since 1970: the time of a request.
+    #[inline]
+    pub fn now(&self) -> u64 {
+        self.clock_base + os::monotonic_s()
+    }
+
+    /// Decides about a request.
     #[inline]
     pub fn evaluate(
         &self,
@@ -141,10 +147,9 @@ impl InForce {
         request: &policy::Request<'_>,
         scratch: &mut Scratch,
     ) -> policy::Verdict {
-        let time = self.clock_base + os::monotonic_s();
         let (bans, local) = (self.bans.as_deref(), self.local.as_deref());
         let beside = Beside { bans, limit_bans, local };
-        self.policy.evaluate(&beside, &policy::Request { time, ..*request }, scratch)
+        self.policy.evaluate(&beside, request, scratch)
     }
 }
 
