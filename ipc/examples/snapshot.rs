@@ -1,9 +1,10 @@
 //! Publishes a generated policy, for benchmarks and experiments:
-//! `cargo run --release --example snapshot -- DIR ADDRESSES RULES text|mixed|list|refuse [GENERATION]`
+//! `cargo run --release --example snapshot -- DIR ADDRESSES RULES text|mixed|list|refuse|limit [GENERATION]`
 //!
 //! `text`: every rule searches its own word in path, query or user agent. `mixed`:
 //! rules of every kind that can be selected. `list`: text rules, and everybody on loopback is
-//! on the block list. `refuse`: one more rule that blocks every path.
+//! on the block list. `refuse`: one more rule that blocks every path. `limit`: one that blocks
+//! `/attack`, and an hour's ban for the second such request.
 
 #[path = "../benches/generate.rs"]
 #[expect(dead_code, reason = "the benchmarks use the rest of it")]
@@ -15,17 +16,24 @@ use std::time::Instant;
 use ipc::snapshot::{Meta, compile, publish};
 use policy::{Policy, Rule, RuleText};
 
+fn blocking(url: &str) -> Result<Rule, String> {
+    let text = RuleText { url: Some(url.to_owned()), ..RuleText::default() };
+    Rule::parse(u64::MAX, &text).map_err(|why| format!("{why:?}"))
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [dir, addresses, rules, kind, generation @ ..] = arguments.as_slice() else {
         return Err(
-            "usage: snapshot DIR ADDRESSES RULES text|mixed|list|refuse [GENERATION]".into()
+            "usage: snapshot DIR ADDRESSES RULES text|mixed|list|refuse|limit [GENERATION]".into(),
         );
     };
     let rule = match kind.as_str() {
-        "text" | "list" | "refuse" => generate::text_rule,
+        "text" | "list" | "refuse" | "limit" => generate::text_rule,
         "mixed" => generate::mixed_rule,
-        other => return Err(format!("{other:?} is neither text, mixed, list nor refuse").into()),
+        other => {
+            return Err(format!("{other:?} is neither text, mixed, list, refuse nor limit").into());
+        }
     };
     let generation = generation.first().map_or(Ok(1), |text| text.parse())?;
     let mut policy = Policy {
@@ -35,11 +43,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     match kind.as_str() {
         "list" => policy.block_list.push("127.0.0.0/8".parse()?),
-        "refuse" => {
-            // "/"
-            let url = Some("Lw==".to_owned());
-            let rule = Rule::parse(u64::MAX, &RuleText { url, ..RuleText::default() });
-            policy.rules.push(rule.map_err(|why| format!("{why:?}"))?);
+        // "/"
+        "refuse" => policy.rules.push(blocking("Lw==")?),
+        "limit" => {
+            // "/attack"
+            policy.rules.push(blocking("L2F0dGFjaw==")?);
+            policy.settings.limit.push("rate=1r/m block_time=3600".parse()?);
         }
         _ => {}
     }
