@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::fmt;
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -231,8 +232,9 @@ pub struct LocationConf {
     pub body_limit: Option<BodyLimit>,
     /// `nwaf_body_overflow`
     pub body_overflow: Option<BodyOverflow>,
-    /// `nwaf_status` or `nwaf_metrics`; not inherited.
-    pub report: Option<()>,
+    /// The directive whose page this place is: `nwaf_status`, `nwaf_metrics` or
+    /// `nwaf_bans`; not inherited.
+    pub page: Option<String>,
     /// `nwaf_bans`; not inherited.
     pub bans: Option<BansPage>,
     /// Realip's directives are others here than in the server: the client's
@@ -408,6 +410,18 @@ pub enum DirError {
     Io(io::Error),
     /// It must not be used.
     Refused(String),
+}
+
+impl fmt::Display for DirError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(why) if why.kind() == io::ErrorKind::NotFound => {
+                f.write_str("does not exist yet")
+            }
+            Self::Io(why) => write!(f, "cannot be looked at: {why}"),
+            Self::Refused(why) => f.write_str(why),
+        }
+    }
 }
 
 /// What is known of a directory that only some may write to.

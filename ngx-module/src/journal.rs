@@ -78,9 +78,9 @@ impl JournalConf {
         let warning = match inspect_dir(&dir, "name the directory of the journal") {
             Ok(_) => None,
             Err(DirError::Refused(why)) => return Err(why),
-            Err(DirError::Io(why)) => Some(format!(
-                "{why}; create it for the user of nginx's workers: until then attacks are \
-                 counted and not recorded"
+            Err(why @ DirError::Io(_)) => Some(format!(
+                "{why}; create it for the user of nginx's workers: until then lines are \
+                 dropped and counted"
             )),
         };
         Ok((Self { dir, max: max as u64 }, warning))

@@ -65,8 +65,8 @@ impl TelemetryConf {
         let warning = match inspect_dir(dir, "name a file in a directory") {
             Ok(_) => None,
             Err(DirError::Refused(why)) => return Err(format!("its directory {why}")),
-            Err(DirError::Io(why)) => {
-                Some(format!("its directory: {why}; nothing is recorded until a reload finds it"))
+            Err(why @ DirError::Io(_)) => {
+                Some(format!("its directory {why}; nothing is recorded until a reload finds it"))
             }
         };
         Ok((Self { path, size }, warning))

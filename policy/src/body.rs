@@ -44,6 +44,9 @@ impl FromStr for BodyExclusion {
         }
         let slash = text.find('/').ok_or_else(|| refuse("there is no path after the host"))?;
         let (host, path) = text.split_at(slash);
+        if host.is_empty() {
+            return Err(refuse("there is no host before the path"));
+        }
         if path.contains(['?', '#']) {
             return Err(refuse("a path has no query and no fragment"));
         }
@@ -72,6 +75,11 @@ mod tests {
         for bad in ["", "a.com", "a..com/x", "a.com/x?y", "a.com/x#y", "/x", "a.com/\u{1}"] {
             assert!(bad.parse::<BodyExclusion>().is_err(), "{bad:?} was accepted");
         }
+        let why = "/upload".parse::<BodyExclusion>().unwrap_err();
+        assert_eq!(
+            (why.value.as_str(), why.reason.as_str()),
+            ("/upload", "there is no host before the path")
+        );
         let long = format!("a.com/{}", "x".repeat(LITERAL_BYTES - 1));
         assert!(long.parse::<BodyExclusion>().is_ok());
         assert!(format!("{long}x").parse::<BodyExclusion>().is_err());

@@ -53,6 +53,16 @@ fn bad_values_are_refused_with_directive_value_and_reason() {
         site.server = "location / { nwaf_status now; }".into();
     });
     assert!(!accepted && said.contains("nwaf_status"), "{said}");
+    for (line, why) in [
+        ("nwaf_bans; nwaf_status;", "nwaf_status: this is the page of nwaf_bans already"),
+        ("nwaf_status; nwaf_metrics;", "nwaf_metrics: this is the page of nwaf_status already"),
+        ("nwaf_metrics; nwaf_bans lift;", "nwaf_bans: this is the page of nwaf_metrics already"),
+        ("nwaf_metrics; nwaf_metrics;", "\"nwaf_metrics\" directive is duplicate"),
+    ] {
+        let server = format!("location /page {{ {line} }}");
+        let (accepted, said) = tested(&mut node, |site| site.server = server);
+        assert!(!accepted && said.contains(why), "{line}: {said}");
+    }
     // None of this is known to nginx without the module; with it, good values pass.
     let (accepted, said) = tested(&mut node, |site| {
         site.http = "nwaf passive; nwaf_block_status 444; nwaf_on_error block; \
@@ -110,4 +120,29 @@ fn another_nginx_relative_paths_and_duplicates() {
     let mut node = Node::prepare(Site::default());
     let (accepted, said) = tested(&mut node, |site| site.http = "nwaf_snapshot /tmp;".into());
     assert!(!accepted && said.contains("duplicate"), "{said}");
+}
+
+#[test]
+fn what_is_accepted_and_hardly_meant_is_a_warning() {
+    let _turn = among_others();
+    let mut node = Node::prepare(Site::default());
+    node.publish(&blocking(&[]));
+    for (line, warning) in [
+        ("nwaf_ip_wl 0.0.0.0/0;", Some("nwaf_ip_wl covers every address of a family")),
+        ("nwaf_ip_lm ::/1, 8000::/1;", Some("nwaf_ip_lm covers every address of a family")),
+        ("nwaf_ip_wl 0.0.0.0/1;", None),
+        ("nwaf_ip_wl domain=example.com 0.0.0.0/0;", None),
+        (
+            "nwaf_journal /nowhere/journal;",
+            Some("\"/nowhere/journal\": does not exist yet; create"),
+        ),
+        ("nwaf_telemetry /nowhere/ring;", Some("its directory does not exist yet")),
+    ] {
+        let (accepted, said) = tested(&mut node, |site| {
+            site.http = format!("nwaf on; {line}");
+        });
+        assert!(accepted, "{line}: {said}");
+        assert_eq!(said.contains("[warn]"), warning.is_some(), "{line}: {said}");
+        assert!(warning.is_none_or(|words| said.contains(words)), "{line}: {said}");
+    }
 }

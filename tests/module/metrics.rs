@@ -201,7 +201,7 @@ fn only_get_and_head_are_answered() {
     for (place, why) in [
         ("nwaf_metrics on;", "invalid number of arguments"),
         ("nwaf_metrics; nwaf_metrics;", "duplicate"),
-        ("nwaf_metrics; nwaf_status;", "duplicate"),
+        ("nwaf_metrics; nwaf_status;", "the page of nwaf_metrics already"),
     ] {
         node.nginx.configure(|site| site.server = format!("location / {{ {place} }}"));
         let output = node.nginx.test();

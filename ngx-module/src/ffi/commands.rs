@@ -274,56 +274,64 @@ extern "C" fn set_bans(
         unsafe {
             let conf = &mut *conf.cast::<LocationConf>();
             let answer = set(cf, command, &mut conf.bans, BansPage::parse);
-            serve(cf, handlers::bans);
-            answer
+            if answer == OK { serve(cf, command, conf, handlers::bans) } else { answer }
         }
     })
 }
 
 extern "C" fn set_status(
     cf: *mut ngx_conf_t,
-    _command: *mut ngx_command_t,
+    command: *mut ngx_command_t,
     conf: *mut c_void,
 ) -> *mut c_char {
-    // SAFETY: as in `set_mode`.
-    edge(CONF_ERROR, || unsafe { set_report(cf, conf, handlers::status) })
+    edge(CONF_ERROR, || {
+        // SAFETY: as in `set_mode`.
+        unsafe { serve(cf, command, &mut *conf.cast::<LocationConf>(), handlers::status) }
+    })
 }
 
 extern "C" fn set_metrics(
     cf: *mut ngx_conf_t,
-    _command: *mut ngx_command_t,
+    command: *mut ngx_command_t,
     conf: *mut c_void,
 ) -> *mut c_char {
-    // SAFETY: as in `set_mode`.
-    edge(CONF_ERROR, || unsafe { set_report(cf, conf, handlers::metrics) })
-}
-
-/// # Safety
-/// `cf` must be the configuration being read, in a location with the value `conf`.
-unsafe fn set_report(cf: *mut ngx_conf_t, conf: *mut c_void, handler: Handler) -> *mut c_char {
-    // SAFETY: by this function's contract.
-    unsafe {
-        let conf = &mut *conf.cast::<LocationConf>();
-        if conf.report.replace(()).is_some() {
-            return DUPLICATE;
-        }
-        serve(cf, handler);
-    }
-    OK
+    edge(CONF_ERROR, || {
+        // SAFETY: as in `set_mode`.
+        unsafe { serve(cf, command, &mut *conf.cast::<LocationConf>(), handlers::metrics) }
+    })
 }
 
 /// Lets a handler answer all requests of the place whose configuration is being read.
+/// A second page would silently take the place of the first, so it is refused.
 ///
 /// # Safety
-/// `cf` must be the configuration being read, in a location.
-unsafe fn serve(cf: *mut ngx_conf_t, handler: Handler) {
+/// `cf` must be the configuration being read, in a location with the value `conf`, and
+/// `command` the directive's entry.
+unsafe fn serve(
+    cf: *mut ngx_conf_t,
+    command: *mut ngx_command_t,
+    conf: &mut LocationConf,
+    handler: Handler,
+) -> *mut c_char {
     // SAFETY: by this function's contract; `core` is nginx's own configuration of the place.
     unsafe {
+        let name = name(command);
+        match conf.page.replace(name.clone()) {
+            None => {}
+            Some(other) if other == name => return DUPLICATE,
+            Some(other) => {
+                let why = "give each page a location of its own";
+                let told = format_args!("{name}: this is the page of {other} already; {why}");
+                log::conf(cf, Level::Emerg, told);
+                return CONF_ERROR;
+            }
+        }
         let context = &*(*cf).ctx.cast::<ngx_http_conf_ctx_t>();
         let index = (&raw const ngx_http_core_module.ctx_index).read();
         let core = &mut *(*context.loc_conf.add(index)).cast::<ngx_http_core_loc_conf_t>();
         core.handler = Some(handler);
     }
+    OK
 }
 
 /// Checks something that workers will follow; `None` where it was refused and reported.

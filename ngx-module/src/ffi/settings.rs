@@ -9,9 +9,10 @@ use nginx_sys::{
     NGX_CONF_1MORE, NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, ngx_command_t, ngx_conf_t,
     ngx_str_t,
 };
-use policy::{Invalid, Key};
+use policy::{Invalid, Key, Policy};
 
 use super::commands::{CONF_ERROR, OK, command, name, refuse};
+use super::log::{self, Level};
 use super::{bytes, edge};
 use crate::directives::MainConf;
 use crate::local::Local;
@@ -48,7 +49,13 @@ extern "C" fn set(
 /// # Safety
 /// `cf` must be the configuration being read.
 pub(super) unsafe fn complete(cf: *mut ngx_conf_t, conf: &mut MainConf) -> bool {
-    match Local::compile(std::mem::take(&mut conf.settings)) {
+    let policy = Policy { settings: std::mem::take(&mut conf.settings), ..Policy::default() };
+    // The API asks for `force`; whoever writes nginx's configuration has the last word.
+    for danger in policy::dangers(&policy) {
+        // SAFETY: by this function's contract.
+        unsafe { log::conf(cf, Level::Warn, format_args!("{danger}; is that meant?")) };
+    }
+    match Local::compile(policy.settings) {
         Ok(local) => {
             conf.local = local.map(Into::into);
             true
