@@ -79,8 +79,8 @@ fn what_it_prints_works_and_nothing_is_left_behind() {
     let key = std::fs::read_to_string(demo.run().join("api.key")).expect("run/api.key");
     assert!(said.contains(&key), "the key is printed");
 
-    let lines: Vec<_> = said.lines().filter(|line| line.starts_with("  curl ")).collect();
-    let answers: Vec<_> = lines.iter().map(|line| pasted(&demo, line)).collect();
+    let is_command = |line: &&str| line.starts_with("  curl ") || line.starts_with("  tail ");
+    let lines: Vec<_> = said.lines().filter(is_command).collect();
     let expected = [
         "HTTP/1.1 200",
         "success",
@@ -88,14 +88,41 @@ fn what_it_prints_works_and_nothing_is_left_behind() {
         "HTTP/1.1 200",
         "success",
         "HTTP/1.1 403",
+        // A limit of three: the fourth blocked request begins a ban, which is lifted.
+        "success",
+        "403 403 403 403",
+        "HTTP/1.1 403",
+        "\"address\":\"192.0.2.7\"",
+        "\"lifted\":1",
+        "HTTP/1.1 200",
+        "\"source\":\"ban_limit\"",
         "L2FkbWlu",
+        "success",
         "success",
         "success",
     ];
     assert_eq!(lines.len(), expected.len(), "{lines:#?}");
-    for ((line, answer), expected) in lines.iter().zip(&answers).zip(expected) {
+    for (line, expected) in lines.iter().zip(expected) {
+        let answer = match line.starts_with("  tail ") {
+            // A thread writes the journal, a moment later.
+            true => {
+                eventually(PATIENCE, "the attack in the journal", || {
+                    Some(pasted(&demo, line)).filter(|answer| answer.contains(expected))
+                })
+                .0
+            }
+            false => pasted(&demo, line),
+        };
         assert!(answer.contains(expected), "{line}: {expected:?} is not in {answer}");
     }
+    for (page, word) in [
+        ("/nwaf_metrics", "nwaf_module_zone_bans_made_total 1"),
+        ("/nwaf_status", "\"journal_lines\":"),
+    ] {
+        let answer = Visit::new(demo.site, page).from("127.0.0.1").send();
+        assert!(answer.text().contains(word), "{page}: {}", answer.text());
+    }
+    assert!(demo.run().join("traffic.ring").is_file(), "there is a ring of traffic");
 
     // Any host and path reaches the upstream, which says what it got.
     let account = Visit::new(demo.site, "/a%2fb?x=\"<>&y=1").host("any.test").send();
