@@ -26,6 +26,24 @@ fn uncommented(text: &str) -> String {
     text.lines().map(|text| line(text) + "\n").collect()
 }
 
+/// Directives that are no settings of the API (those are counted), without
+/// `nwaf_snapshot`, which the harness names itself.
+const DIRECTIVES: [&str; 13] = [
+    "nwaf",
+    "nwaf_block_status",
+    "nwaf_on_error",
+    "nwaf_body_limit",
+    "nwaf_body_overflow",
+    "nwaf_geoip2",
+    "nwaf_zone",
+    "nwaf_journal",
+    "nwaf_telemetry",
+    "nwaf_mask",
+    "nwaf_status",
+    "nwaf_metrics",
+    "nwaf_bans",
+];
+
 #[test]
 fn the_include_file_is_accepted_with_all_it_suggests() {
     let _turn = among_others();
@@ -35,8 +53,22 @@ fn the_include_file_is_accepted_with_all_it_suggests() {
     // The harness names the folder of snapshots itself.
     let text = replaced(&example("nwaf.conf"), "\nnwaf_snapshot /var/lib/nwaf/snapshot;\n", "\n");
     assert!(!text.contains(&snapshot));
-    let all = replaced(&uncommented(&text), "127.0.0.1:8089", &net::free().to_string());
-    assert!(all.contains("\nnwaf_geoip2 ") && all.contains("\nserver {"), "{all}");
+    let mut all = uncommented(&text);
+    let folder = Folder::new();
+    folder.create("log");
+    for (from, to) in [
+        ("127.0.0.1:8089", net::free().to_string()),
+        ("/var/log/nwaf", folder.path().join("log").display().to_string()),
+        ("/run/nwaf", folder.path().display().to_string()),
+    ] {
+        all = replaced(&all, from, &to);
+    }
+    assert!(all.contains("\nserver {"), "{all}");
+    for name in DIRECTIVES {
+        let is_there =
+            all.lines().any(|line| line.trim_start().split([' ', ';']).next() == Some(name));
+        assert!(is_there, "{name} is not in the include file");
+    }
     for (text, settings) in [(text, false), (all, true)] {
         assert_eq!(text.contains("\nnwaf_put_body_exclude "), settings);
         node.nginx.configure(|site| site.http = text);
@@ -48,6 +80,7 @@ fn the_include_file_is_accepted_with_all_it_suggests() {
     node.in_step();
     let local = node.nginx.status()["local"]["in_force"].as_array().map(Vec::len);
     assert_eq!(local, Some(13), "every setting is shown");
+    assert!(folder.path().join("traffic.ring").is_file(), "the ring is where it says");
 }
 
 #[test]
@@ -61,6 +94,7 @@ fn the_whole_example_is_accepted() {
         ("user www-data;\n", String::new()),
         ("/run/nginx.pid", format!("{path}/nginx.pid")),
         ("/var/log/nginx", path.clone()),
+        ("nwaf_journal /var/log/nwaf", format!("nwaf_journal {}", folder.create("log").display())),
         ("/var/lib/nwaf/snapshot", snapshot.display().to_string()),
         ("listen 80;", format!("listen {};", net::free())),
         ("127.0.0.1:8089", net::free().to_string()),
