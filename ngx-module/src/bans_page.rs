@@ -16,7 +16,7 @@ use std::net::IpAddr;
 
 use bans::Ban;
 use ipc::snapshot::limit_domain;
-use policy::{AddressRange, HostPattern};
+use policy::{AddressRange, HostPattern, Invalid};
 
 use crate::directives::BansPage;
 use crate::ffi::limit_zone::LimitZone;
@@ -84,7 +84,7 @@ fn list(query: &Query, bans: Bans<'_>) -> String {
     let total = found.len();
     // The newest are what people look for.
     found.sort_by_key(|ban| std::cmp::Reverse((ban.since, ban.until)));
-    found.truncate(query.limit);
+    found.truncate(query.limit.unwrap_or(LISTED));
     let domains = domains();
     let mut out = String::with_capacity(64 + found.len() * 200);
     write(&mut out, format_args!("{{\"status\":\"success\",\"total\":{total},\"bans\":["));
@@ -133,9 +133,18 @@ fn lift(query: &Query, bans: Bans<'_>) -> Result<String, String> {
     if !query.all && query.address.is_none() && query.domain.is_none() {
         return Err("name address= or domain=, or all to lift every ban".to_owned());
     }
+    // Who writes it hopes to lift so many; all that the rest names would be lifted.
+    if query.limit.is_some() {
+        return Err("limit: is for lists; DELETE lifts all that address= and domain= name".into());
+    }
     let now = os::monotonic_ms();
     let lifted = bans.zone.map_or(0, |zone| zone.lift(now, |ban| query.picks(ban)));
     Ok(format!("{{\"status\":\"success\",\"lifted\":{lifted}}}\n"))
+}
+
+/// What is wrong with a value, under the name it has in the query.
+fn refusal(name: &str, why: &Invalid) -> String {
+    format!("{name}: \"{}\": {}; {}", why.value, why.reason, why.remedy)
 }
 
 /// A query, understood.
@@ -144,7 +153,7 @@ struct Query {
     address: Option<AddressRange>,
     domain: Option<u64>,
     all: bool,
-    limit: usize,
+    limit: Option<usize>,
     /// Addresses in the network of an IPv6 address, less one.
     ipv6_rest: u128,
 }
@@ -152,7 +161,7 @@ struct Query {
 impl Query {
     fn parse(query: &[u8], bans: Bans<'_>) -> Result<Self, String> {
         let ipv6_rest = u128::MAX.checked_shr(bans.ipv6_prefix.into()).unwrap_or_default();
-        let mut parsed = Self { address: None, domain: None, all: false, limit: LISTED, ipv6_rest };
+        let mut parsed = Self { address: None, domain: None, all: false, limit: None, ipv6_rest };
         for pair in query.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
             let (name, value) = match pair.iter().position(|byte| *byte == b'=') {
                 Some(at) => (&pair[..at], decoded(&pair[at + 1..])?),
@@ -160,20 +169,19 @@ impl Query {
             };
             let twice = match name {
                 b"address" => {
-                    let range = value.parse().map_err(|why| format!("address: {why}"))?;
+                    let range = value.parse().map_err(|why| refusal("address", &why))?;
                     parsed.address.replace(range).is_some()
                 }
                 b"domain" => {
                     let domain: HostPattern =
-                        value.parse().map_err(|why| format!("domain: {why}"))?;
+                        value.parse().map_err(|why| refusal("domain", &why))?;
                     parsed.domain.replace(limit_domain(&domain)).is_some()
                 }
                 b"all" if value.is_empty() => std::mem::replace(&mut parsed.all, true),
                 b"limit" => {
                     let count = value.parse().ok().filter(|count| *count <= MOST_LISTED);
                     let reason = || format!("limit: must be a number of 0-{MOST_LISTED}");
-                    parsed.limit = count.ok_or_else(reason)?;
-                    false
+                    parsed.limit.replace(count.ok_or_else(reason)?).is_some()
                 }
                 other => {
                     let name = String::from_utf8_lossy(other);

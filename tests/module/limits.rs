@@ -309,6 +309,7 @@ fn bans_are_listed_and_lifted_at_run_time() {
     assert!((500..=600).contains(&left), "{ban}");
     assert!(ban["until"].as_str() > ban["since"].as_str(), "{ban}");
     assert_eq!(limited.page("GET", "/list?limit=1").1["bans"].as_array().map(Vec::len), Some(1));
+    assert_eq!(limited.page("GET", "/list?limit=1&limit=2").0, 400);
     // One, a network, the rest.
     let lift = |query: &str| limited.page("DELETE", &format!("/bans{query}"));
     assert_eq!(lift("?address=198.51.100.7").1["lifted"], 1);
@@ -323,12 +324,13 @@ fn bans_are_listed_and_lifted_at_run_time() {
     limited.attack("192.0.2.1", 2);
     for (query, why) in [
         ("", "name address= or domain=, or all"),
-        ("?address=192.0.2.300", "address: "),
+        ("?address=192.0.2.300", "address: \"192.0.2.300\": "),
         ("?adress=192.0.2.1", "adress: use address="),
         ("?address=192.0.2.1&address=192.0.2.2", "given twice"),
-        ("?domain=a..b", "domain: "),
+        ("?domain=a..b", "domain: \"a..b\": "),
         ("?address=%zz", "two digits"),
         ("?all&limit=many", "limit: "),
+        ("?domain=*&limit=1", "limit: is for lists"),
     ] {
         let (status, answer) = lift(query);
         let said = answer["error"].as_str().unwrap_or_default();
