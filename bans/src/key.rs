@@ -7,22 +7,29 @@ use std::net::{IpAddr, Ipv6Addr};
 pub struct Key {
     /// The address as IPv6; IPv4 as `::ffff:a.b.c.d` (RFC 4291, section 2.5.5.2).
     address: u128,
-    /// A number that names the entry.
-    pub domain: u64,
+    /// A number that names the entry, mixed with the length of an IPv6 network: a /64 is
+    /// not the /48 that begins with it.
+    domain: u64,
 }
 
 impl Key {
     /// The key of a client. Of an IPv6 address the first `v6_prefix` bits (1-128) count,
     /// for whoever has one such address has its network.
     pub fn new(client: IpAddr, v6_prefix: u8, domain: u64) -> Self {
-        let address = match client.to_canonical() {
-            IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+        match client.to_canonical() {
+            IpAddr::V4(v4) => Self { address: v4.to_ipv6_mapped().to_bits(), domain },
             IpAddr::V6(v6) => {
                 let cut = 128_u32.saturating_sub(v6_prefix.into());
-                v6.to_bits() & u128::MAX.checked_shl(cut).unwrap_or_default()
+                let address = v6.to_bits() & u128::MAX.checked_shl(cut).unwrap_or_default();
+                Self { address, domain: domain ^ u64::from(v6_prefix) }
             }
-        };
-        Self { address, domain }
+        }
+    }
+
+    /// The number that names the entry; some other number for an IPv6 network of
+    /// another length than `v6_prefix`.
+    pub fn domain(&self, v6_prefix: u8) -> u64 {
+        if self.address().is_ipv6() { self.domain ^ u64::from(v6_prefix) } else { self.domain }
     }
 
     /// The address; of an IPv6 network its first one.
@@ -73,6 +80,8 @@ mod tests {
         assert_eq!(key("2001:db8::1", 64).address(), "2001:db8::".parse::<IpAddr>().unwrap());
         assert_ne!(key("192.0.2.1", 64), key("192.0.2.2", 64));
         assert_eq!(key("::ffff:192.0.2.1", 64), key("192.0.2.1", 64));
+        assert_ne!(key("2001:db8::", 64), key("2001:db8::", 48), "of other networks");
+        assert_eq!((key("2001:db8::", 48).domain(48), key("192.0.2.1", 48).domain(64)), (0, 0));
         assert_eq!(key("192.0.2.1", 1).address(), "192.0.2.1".parse::<IpAddr>().unwrap());
     }
 }

@@ -108,7 +108,7 @@ fn one(
         write(out, format_args!("/{ipv6_prefix}"));
     }
     out.push_str("\",\"domain\":");
-    match domains.get(&ban.key.domain) {
+    match domains.get(&ban.key.domain(ipv6_prefix)) {
         Some(domain) => string(out, &domain.to_string()),
         // Its entry is gone; so is the ban's effect.
         None => out.push_str("null"),
@@ -156,12 +156,16 @@ struct Query {
     limit: Option<usize>,
     /// Addresses in the network of an IPv6 address, less one.
     ipv6_rest: u128,
+    /// Bits of the network.
+    ipv6_prefix: u8,
 }
 
 impl Query {
     fn parse(query: &[u8], bans: Bans<'_>) -> Result<Self, String> {
-        let ipv6_rest = u128::MAX.checked_shr(bans.ipv6_prefix.into()).unwrap_or_default();
-        let mut parsed = Self { address: None, domain: None, all: false, limit: None, ipv6_rest };
+        let ipv6_prefix = bans.ipv6_prefix;
+        let ipv6_rest = u128::MAX.checked_shr(ipv6_prefix.into()).unwrap_or_default();
+        let mut parsed =
+            Self { address: None, domain: None, all: false, limit: None, ipv6_rest, ipv6_prefix };
         for pair in query.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
             let (name, value) = match pair.iter().position(|byte| *byte == b'=') {
                 Some(at) => (&pair[..at], decoded(&pair[at + 1..])?),
@@ -204,7 +208,8 @@ impl Query {
             }
             (range, address) => range.contains(address),
         };
-        self.address.is_none_or(inside) && self.domain.is_none_or(|domain| domain == ban.key.domain)
+        let domain = ban.key.domain(self.ipv6_prefix);
+        self.address.is_none_or(inside) && self.domain.is_none_or(|own| own == domain)
     }
 }
 

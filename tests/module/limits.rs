@@ -226,6 +226,13 @@ fn ipv6_is_counted_by_network() {
     assert_eq!(limited.seen("2001:db8::2", "/attack"), is(403, "5"));
     assert_eq!(limited.seen("2001:db8::1", "/attack"), is(403, "6"));
     assert_eq!(limited.seen("2001:db8::2", "/"), is(200, "0"));
+    // A ban of one network is none of a larger one that begins with it.
+    assert_eq!(limited.attack("2001:db8::", 2), ["5", "6"]);
+    limited.node.nginx.configure(|site| site.http = site.http.replace("128", "48"));
+    limited.node.nginx.reload();
+    assert_eq!(limited.seen("2001:db8::", "/"), is(200, "0"));
+    let (_, listed) = limited.page("GET", "/list?address=2001:db8::/32");
+    assert_eq!(listed["bans"][0]["domain"], Value::Null, "{listed}");
 }
 
 #[test]
