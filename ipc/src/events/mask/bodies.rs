@@ -14,7 +14,7 @@ pub fn body(masks: &Masks, sink: &mut Sink<'_>, text: &[u8]) {
         [b'{' | b'[' | b'"', ..] => json(masks, sink, text),
         [b'<', ..] => xml(masks, sink, text),
         [b'-', b'-', ..] => multipart(masks, sink, text),
-        _ => forms::query(masks, sink, text),
+        _ => forms::form(masks, sink, text),
     }
 }
 

@@ -29,6 +29,22 @@ impl Style for Query {
     }
 }
 
+/// A form in a body. Line breaks end the values of `text/plain`, and no other has one; what
+/// ends the query of an address does not end a password here.
+struct Form;
+
+impl Style for Form {
+    const COOKIE: bool = false;
+
+    fn is_before_name(byte: u8) -> bool {
+        matches!(byte, b'&' | b';' | b'?' | b'\r' | b'\n')
+    }
+
+    fn is_after_value(byte: u8) -> bool {
+        matches!(byte, b'&' | b'\r' | b'\n')
+    }
+}
+
 struct Cookies;
 
 impl Style for Cookies {
@@ -60,6 +76,11 @@ impl Style for Path {
 /// A query, its `?`, and a fragment.
 pub fn query(masks: &Masks, sink: &mut Sink<'_>, text: &[u8]) {
     pairs::<Query>(masks, sink, text);
+}
+
+/// A body that is a form, or nothing that is known.
+pub fn form(masks: &Masks, sink: &mut Sink<'_>, text: &[u8]) {
+    pairs::<Form>(masks, sink, text);
 }
 
 /// The value of `Cookie`.

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `names` | which names have secret values |
 //! | `numbers` | card numbers |
-//! | `sink` | copies text, card numbers hidden, up to a limit |
+//! | `within` | names and values inside of any text |
+//! | `sink` | copies text, what is secret in it hidden, up to a limit |
 //! | `forms` | queries, cookies, paths, addresses of pages |
 //! | `bodies` | JSON, XML, multipart and forms |
 //!
@@ -20,6 +21,7 @@ mod forms;
 mod names;
 mod numbers;
 mod sink;
+mod within;
 
 pub use names::{Masks, NAME_MAX, NAMES_MAX, NameError};
 pub use numbers::without_open_number;
@@ -33,43 +35,43 @@ impl Masks {
     /// A path. All of these append at most `limit` bytes and return `false` where the text
     /// was longer.
     pub fn path(&self, out: &mut Vec<u8>, path: &[u8], limit: usize) -> bool {
-        let mut sink = Sink::new(out, limit);
+        let mut sink = Sink::new(self, out, limit);
         forms::path(self, &mut sink, path);
         sink.is_whole()
     }
 
     /// A query, with or without its `?`.
     pub fn args(&self, out: &mut Vec<u8>, args: &[u8], limit: usize) -> bool {
-        let mut sink = Sink::new(out, limit);
+        let mut sink = Sink::new(self, out, limit);
         forms::query(self, &mut sink, args);
         sink.is_whole()
     }
 
     /// The value of `Cookie`.
     pub fn cookies(&self, out: &mut Vec<u8>, cookies: &[u8], limit: usize) -> bool {
-        let mut sink = Sink::new(out, limit);
+        let mut sink = Sink::new(self, out, limit);
         forms::cookies(self, &mut sink, cookies);
         sink.is_whole()
     }
 
     /// An absolute or relative address of a page, as in `Referer`.
     pub fn url(&self, out: &mut Vec<u8>, url: &[u8], limit: usize) -> bool {
-        let mut sink = Sink::new(out, limit);
+        let mut sink = Sink::new(self, out, limit);
         forms::url(self, &mut sink, url);
         sink.is_whole()
     }
 
-    /// Text without a structure: only card numbers are hidden.
+    /// Text without a structure of its own.
     pub fn text(&self, out: &mut Vec<u8>, text: &[u8], limit: usize) -> bool {
-        let mut sink = Sink::new(out, limit);
+        let mut sink = Sink::new(self, out, limit);
         sink.copy(text);
         sink.is_whole()
     }
 
     /// The value of any header but `Cookie`.
     pub fn header(&self, out: &mut Vec<u8>, name: &[u8], value: &[u8], limit: usize) -> bool {
-        let mut sink = Sink::new(out, limit);
-        if self.is_secret(name) {
+        let mut sink = Sink::new(self, out, limit);
+        if self.is_secret_cookie(name) {
             sink.hide();
         } else if value.contains(&b'=') || value.contains(&b'@') {
             forms::url(self, &mut sink, value);
@@ -81,7 +83,7 @@ impl Masks {
 
     /// A body, or the beginning of one (`cut`).
     pub fn body(&self, out: &mut Vec<u8>, body: &[u8], cut: bool, limit: usize) -> bool {
-        let mut sink = Sink::new(out, limit);
+        let mut sink = Sink::new(self, out, limit);
         let body = if cut { without_open_number(body) } else { body };
         bodies::body(self, &mut sink, body);
         sink.is_whole() && !cut

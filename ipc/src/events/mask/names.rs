@@ -10,9 +10,10 @@ pub const NAMES_MAX: usize = 256;
 const ANYWHERE_FROM: usize = 5;
 
 /// Names whose values are secret wherever they are.
-const WORDS: [&str; 26] = [
+const WORDS: [&str; 37] = [
     "api_key",
     "apikey",
+    "assertion",
     "auth",
     "authorization",
     "card",
@@ -22,8 +23,10 @@ const WORDS: [&str; 26] = [
     "cvc2",
     "cvv",
     "cvv2",
+    "dbpass",
     "iban",
     "jwt",
+    "kennwort",
     "key",
     "otp",
     "pass",
@@ -31,15 +34,39 @@ const WORDS: [&str; 26] = [
     "passphrase",
     "passwd",
     "password",
+    "passwort",
     "pin",
     "pwd",
+    "samlresponse",
     "secret",
+    "sessid",
+    "session_id",
+    "sessionid",
+    "sig",
+    "signature",
     "ssn",
     "token",
+    "userpass",
     "xsrf",
 ];
-/// Names of cookies, and of parameters in paths, that stand for a login.
-const SESSIONS: [&str; 6] = ["remember_me", "sess", "session", "sessid", "sid", "sso"];
+/// Names of cookies and headers, and of parameters in paths, that stand for a login.
+const SESSIONS: [&str; 12] = [
+    "applicationcookie",
+    "aspnetcore",
+    "aspxauth",
+    "identity",
+    "logged_in",
+    "oauth2",
+    "remember",
+    "sess",
+    "session",
+    "sessauth",
+    "sid",
+    "sso",
+];
+/// Hexadecimal digits at the end of a cookie's name from which on it is the name of a login:
+/// sites that add a hash to it (`wordpress_HASH`, `SSESSHASH`) or have nothing else.
+const HASH_MIN: usize = 32;
 
 /// Why a name cannot be added.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -124,9 +151,12 @@ impl Masks {
         has_word(&self.words, &self.starts, name)
     }
 
-    /// The same for a cookie.
+    /// The same for a cookie or a header.
     pub fn is_secret_cookie(&self, name: &[u8]) -> bool {
-        self.is_secret(name) || has_word(&self.sessions, &self.session_starts, name)
+        let hash = name.iter().rev().take_while(|byte| byte.is_ascii_hexdigit()).count();
+        hash >= HASH_MIN
+            || self.is_secret(name)
+            || has_word(&self.sessions, &self.session_starts, name)
     }
 
     /// Decides about a name as it is in a query: percent-encoded, perhaps.
@@ -237,14 +267,14 @@ fn has_word(words: &[Box<[u8]>], starts: &[u16; 257], name: &[u8]) -> bool {
     })
 }
 
-/// Whether a word may begin or end here: beside anything but a letter or digit, or where
-/// lower case turns into upper case.
+/// Whether a word may begin or end here: beside anything but a letter, or where
+/// lower case turns into upper case. Forms that ask twice have a `pass1` and a `pass2`.
 fn is_edge(name: &[u8], at: usize) -> bool {
     let (Some(before), Some(after)) = (at.checked_sub(1).and_then(|at| name.get(at)), name.get(at))
     else {
         return true;
     };
-    !before.is_ascii_alphanumeric()
-        || !after.is_ascii_alphanumeric()
+    !before.is_ascii_alphabetic()
+        || !after.is_ascii_alphabetic()
         || (before.is_ascii_lowercase() && after.is_ascii_uppercase())
 }

@@ -1,10 +1,11 @@
-//! Copies text up to a limit, card numbers hidden.
+//! Copies text up to a limit, what is secret in it hidden.
 
-use super::HIDDEN;
-use super::numbers::card_number;
+use super::within::next_secret;
+use super::{HIDDEN, Masks};
 
 /// Where masked text goes.
 pub struct Sink<'o> {
+    masks: &'o Masks,
     out: &'o mut Vec<u8>,
     /// The longest `out` may become.
     end: usize,
@@ -13,9 +14,9 @@ pub struct Sink<'o> {
 
 impl<'o> Sink<'o> {
     /// Appends at most `limit` bytes to `out`.
-    pub fn new(out: &'o mut Vec<u8>, limit: usize) -> Self {
+    pub fn new(masks: &'o Masks, out: &'o mut Vec<u8>, limit: usize) -> Self {
         let end = out.len().saturating_add(limit);
-        Self { out, end, whole: true }
+        Self { masks, out, end, whole: true }
     }
 
     /// Whether everything found room.
@@ -23,25 +24,18 @@ impl<'o> Sink<'o> {
         self.whole
     }
 
-    /// Text without names in it.
+    /// Text in which the names that its form has are no secrets'.
     pub fn copy(&mut self, text: &[u8]) {
-        if !self.whole {
-            return;
-        }
         let mut from = 0_usize;
-        loop {
-            // What finds no room is not looked at, but for a number that begins before that.
-            let room = self.end - self.out.len();
-            let seen = text.len().min(from.saturating_add(room).saturating_add(LOOK_AHEAD));
-            let Some(number) = card_number(&text[..seen], from) else {
+        while self.whole {
+            // What finds no room is not looked at.
+            let until = text.len().min(from.saturating_add(self.end - self.out.len()));
+            let Some(secret) = next_secret(self.masks, text, from, until) else {
                 return self.put(&text[from..]);
             };
-            self.put(&text[from..number.start]);
+            self.put(&text[from..secret.start]);
             self.put(HIDDEN);
-            if !self.whole {
-                return;
-            }
-            from = number.end;
+            from = secret.end;
         }
     }
 
@@ -57,6 +51,3 @@ impl<'o> Sink<'o> {
         self.whole &= part.len() == text.len();
     }
 }
-
-/// Longest card number in its longest spelling: 19 digits and an escaped separator after each.
-const LOOK_AHEAD: usize = 19 * 4;
