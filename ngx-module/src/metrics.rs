@@ -207,7 +207,7 @@ fn each_worker(page: &mut Page, table: &Table) {
         ("nwaf_module_worker_blocked_total", "Requests a worker refused.", Counter::Blocked),
         ("nwaf_module_worker_errors_total", "Faults caught in a worker.", Counter::Errors),
     ] {
-        each(name, Kind::Counter, help, &|slot, _| Some(slot.counters().get(counter)));
+        each(name, Kind::Counter, help, &|slot, _| Some(slot.counted(counter)));
     }
 }
 

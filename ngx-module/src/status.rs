@@ -135,9 +135,9 @@ fn workers(out: &mut String, table: Option<&Table>) {
         }
         number(out, "bans_generation", view.bans_generation);
         for (counter, name) in COUNTERS {
-            write(out, format_args!(",\"{name}\":{}", slot.counters().get(counter)));
+            write(out, format_args!(",\"{name}\":{}", slot.counted(counter)));
         }
-        blocked_by(out, |what| slot.counters().blocked_by(what));
+        blocked_by(out, |what| slot.blocked_by(what));
         out.push('}');
     }
     out.push_str("],\"total\":{");

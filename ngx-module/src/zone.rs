@@ -2,10 +2,12 @@
 //!
 //! Each worker owns one slot and is its only writer, so counting is a plain load
 //! and store. No locks: a worker that is killed leaves a slot behind, never a
-//! lock, and the next worker that starts takes its counts over into the total.
+//! lock, for the next worker that starts. Counters go on where the worker before has
+//! stopped, which is what that of the new one is reckoned from.
 //!
 //! Invariants: all zero bytes are a valid, empty table; the layout is named by
-//! [`MAGIC`], which changes with it.
+//! [`MAGIC`], which changes with it; nothing is ever subtracted from a counter or moved
+//! to another, so that a sum over all of them never goes back.
 
 #![forbid(unsafe_code)]
 
@@ -16,7 +18,7 @@ use policy::BlockType;
 use crate::note::Note;
 
 /// Names this layout of [`Table`].
-pub const MAGIC: u64 = u64::from_le_bytes(*b"nwafwk\x00\x06");
+pub const MAGIC: u64 = u64::from_le_bytes(*b"nwafwk\x00\x07");
 /// Workers that can be counted one by one. A reload has old and new ones at once.
 const SLOTS: usize = 256;
 /// In `pid` while a slot changes hands. No process has this id.
@@ -64,7 +66,7 @@ pub const COUNTERS: [(Counter, &str); 10] = [
 /// Room for the numbers of block types.
 const BLOCK_TYPES: usize = 12;
 
-/// The counters of one worker, or of all that have ended.
+/// The counters of a slot.
 #[derive(Debug, Default)]
 pub struct Counters {
     of: [AtomicU64; COUNTERS.len()],
@@ -80,20 +82,18 @@ impl Counters {
         }
     }
 
-    /// The value of a counter.
-    pub fn get(&self, counter: Counter) -> u64 {
+    fn get(&self, counter: Counter) -> u64 {
         self.of[counter as usize].load(Ordering::Relaxed)
     }
 
-    /// How many requests this has blocked.
-    pub fn blocked_by(&self, what: BlockType) -> u64 {
+    fn blocked_by(&self, what: BlockType) -> u64 {
         self.blocked_by[what as usize].load(Ordering::Relaxed)
     }
 
-    fn take_over(&self, other: &Self) {
+    fn copy(&self, other: &Self) {
         let own = self.of.iter().chain(&self.blocked_by);
         for (to, from) in own.zip(other.of.iter().chain(&other.blocked_by)) {
-            to.fetch_add(from.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
         }
     }
 }
@@ -110,7 +110,10 @@ pub struct Slot {
     activated_ms: AtomicU64,
     /// Number of the bans in force, plus one; 0 where there are none.
     bans: AtomicU64,
+    /// What all workers that had this slot have counted.
     counters: Counters,
+    /// What they had counted when the present one came.
+    before: Counters,
 }
 
 impl Slot {
@@ -124,6 +127,7 @@ impl Slot {
             activated_ms: AtomicU64::new(0),
             bans: AtomicU64::new(0),
             counters: Counters::new(),
+            before: Counters::new(),
         }
     }
 
@@ -169,9 +173,14 @@ impl Slot {
         self.exiting.store(true, Ordering::Relaxed);
     }
 
-    /// The counters.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
+    /// What the worker has counted.
+    pub fn counted(&self, counter: Counter) -> u64 {
+        self.counters.get(counter).saturating_sub(self.before.get(counter))
+    }
+
+    /// How many requests this has blocked in the worker.
+    pub fn blocked_by(&self, what: BlockType) -> u64 {
+        self.counters.blocked_by(what).saturating_sub(self.before.blocked_by(what))
     }
 
     /// What the status shows of this slot.
@@ -193,6 +202,7 @@ impl Slot {
         self.generation.store(0, Ordering::Relaxed);
         self.activated_ms.store(0, Ordering::Relaxed);
         self.bans.store(0, Ordering::Relaxed);
+        self.before.copy(&self.counters);
     }
 }
 
@@ -228,7 +238,6 @@ pub struct Table {
     missing_told_s: AtomicU64,
     /// The last error of any worker.
     last_error: Note,
-    ended: Counters,
     slots: [Slot; SLOTS],
 }
 
@@ -263,19 +272,14 @@ impl Table {
         })
     }
 
-    /// Gives a slot back; its counts go on in the total.
+    /// Gives a slot back; its counts stay in the total.
     pub fn release(&self, slot: &Slot) {
         self.empty(slot, slot.pid.load(Ordering::Acquire));
     }
 
     fn empty(&self, slot: &Slot, owner: u32) {
-        // Of several that see a dead owner, one takes its counts.
-        let mine =
-            slot.pid.compare_exchange(owner, BUSY, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-        if mine {
-            self.ended.take_over(&slot.counters);
-            slot.pid.store(0, Ordering::Release);
-        }
+        // Of several that see a dead owner, one does it; nobody takes away what is a new owner's.
+        let _ = slot.pid.compare_exchange(owner, 0, Ordering::AcqRel, Ordering::Relaxed);
     }
 
     /// The slots in use.
@@ -294,11 +298,8 @@ impl Table {
     }
 
     fn sum(&self, value: impl Fn(&Counters) -> u64) -> u64 {
-        // Busy slots too: their counts are in one of the two places.
-        self.slots
-            .iter()
-            .map(|slot| value(&slot.counters))
-            .fold(value(&self.ended), u64::wrapping_add)
+        // Free slots too: they keep what their workers have counted.
+        self.slots.iter().map(|slot| value(&slot.counters)).fold(0, u64::wrapping_add)
     }
 
     /// The last error of any worker.
