@@ -1,12 +1,13 @@
 //! The file of a journal: appended to by one thread, taken away by whoever rotates it.
 //!
 //! Invariants: lines reach the file whole, and several writers of one file do not mix theirs:
-//! each batch is one `write` in append mode; a file that was renamed or removed is left
+//! each batch is one `write` in append mode, and begins a line of its own whatever is
+//! there before it; a file that was renamed or removed is left
 //! alone and another one begun; the file does not grow beyond its limit.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Owner and group read it: a journal shows what visitors send.
@@ -36,14 +37,12 @@ pub struct JournalFile {
     /// Bytes it may have.
     max: u64,
     file: Option<File>,
-    /// The last write ended inside a line.
-    is_torn: bool,
 }
 
 impl JournalFile {
     /// Nothing is opened yet. `max` bytes are the most it may have.
     pub fn new(path: PathBuf, max: u64) -> Self {
-        Self { path, max, file: None, is_torn: false }
+        Self { path, max, file: None }
     }
 
     /// Where it is.
@@ -73,6 +72,8 @@ impl JournalFile {
         }
         let file = OpenOptions::new()
             .append(true)
+            // Only its last byte.
+            .read(true)
             .create(true)
             .mode(MODE)
             // A link could lead anywhere, and a pipe would wait for a reader.
@@ -83,7 +84,6 @@ impl JournalFile {
         if !meta.is_file() {
             return Err(JournalError::NotRegular);
         }
-        self.is_torn = false;
         self.file = Some(file);
         Ok(meta.len())
     }
@@ -106,11 +106,10 @@ impl JournalFile {
         if fits.is_empty() {
             return (0, why);
         }
-        if self.is_torn {
-            if let Err(error) = file.write_all(b"\n") {
-                return (0, Some(JournalError::Write(error)));
-            }
-            self.is_torn = false;
+        if is_torn(file, length)
+            && let Err(error) = file.write_all(b"\n")
+        {
+            return (0, Some(JournalError::Write(error)));
         }
         let mut at = 0;
         while at < fits.len() {
@@ -127,9 +126,15 @@ impl JournalFile {
                 }
             }
         }
-        self.is_torn = at > 0 && fits[at - 1] != b'\n';
         (fits[..at].iter().filter(|byte| **byte == b'\n').count() as u64, why)
     }
+}
+
+/// Whether a file ends inside a line: the disk was full, perhaps for a worker that has gone.
+fn is_torn(file: &File, length: u64) -> bool {
+    let mut last = [0];
+    let Some(at) = length.checked_sub(1) else { return false };
+    file.read_at(&mut last, at).is_ok_and(|count| count == 1 && last != *b"\n")
 }
 
 #[cfg(test)]
@@ -170,6 +175,24 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_anybody_left_cut_is_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jsonl");
+        fs::write(&path, "whole\n{cut").unwrap();
+        let mut file = JournalFile::new(path.clone(), 100);
+        assert!(matches!(file.write(b"1\n"), (1, None)));
+        assert!(matches!(file.write(b"2\n"), (1, None)));
+        assert_eq!(text(&path), "whole\n{cut\n1\n2\n");
+        // Another worker's, meanwhile.
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{cut").unwrap();
+        assert!(matches!(file.write(b"3\n"), (1, None)));
+        assert_eq!(text(&path), "whole\n{cut\n1\n2\n{cut\n3\n");
+        fs::write(&path, "").unwrap();
+        assert!(matches!(file.write(b"4\n"), (1, None)));
+        assert_eq!(text(&path), "4\n");
+    }
+
+    #[test]
     fn the_limit_is_kept_in_whole_lines() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.jsonl");
@@ -199,10 +222,7 @@ mod tests {
             rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
         )
         .unwrap();
-        assert!(matches!(file.write(b"1\n"), (0, Some(JournalError::Open(_)))));
-        let reader = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path);
         assert!(matches!(file.write(b"1\n"), (0, Some(JournalError::NotRegular))));
-        drop(reader);
         fs::remove_file(&path).unwrap();
         assert!(matches!(file.write(b"1\n"), (1, None)));
     }
