@@ -152,7 +152,9 @@ pub fn decide(request: Request<'_>, judgement: &Judgement, bytes: &[u8], overflo
         let Decoded { text: decoded, gap } =
             decoder.decode(&request.headers(), bytes, conf.body_limit());
         phase::judge(request, judgement, Some(Read { sent: bytes, decoded }));
-        record::keep_body(judgement, decoded.unwrap_or(bytes), overflown || gap.is_some());
+        // What nobody here can read could be read by others, with the secrets in it.
+        let shown = if gap == Some(Gap::Unknown) { &[] } else { decoded.unwrap_or(bytes) };
+        record::keep_body(judgement, shown, overflown || gap.is_some());
         gap
     });
     let step = phase::apply(request, conf, judgement);

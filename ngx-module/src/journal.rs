@@ -17,7 +17,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use ipc::events::backlog::{Backlog, Batch};
-use ipc::events::file::{JournalError, JournalFile};
+use ipc::events::file::JournalFile;
 use ipc::events::flood::{Course, Floods, Told, flooding};
 use ipc::events::line::{Entry, Origin, Writer};
 use ipc::events::mask::{Masks, without_open_number};
@@ -290,6 +290,7 @@ pub fn start(conf: &JournalConf, masks: Masks) {
         batch: Batch::default(),
         told: None,
         untold: 0,
+        why: None,
     };
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
@@ -327,6 +328,8 @@ struct Scribe {
     told: Option<Instant>,
     /// Lines that were dropped since.
     untold: u64,
+    /// Why, as far as the file is to blame.
+    why: Option<String>,
 }
 
 impl Scribe {
@@ -334,7 +337,8 @@ impl Scribe {
         lines::leave_from_here();
         // The operator learns now, and not with the first attack, that there is no place for it.
         if let Err(why) = self.file.look() {
-            self.complain(Some(&why));
+            self.why = Some(why.to_string());
+            self.complain(false);
         }
         loop {
             let is_last = stop.load(Ordering::Acquire);
@@ -371,19 +375,24 @@ impl Scribe {
         }
         worker::add(Counter::JournalDropped, lost);
         self.untold += lost;
-        if self.untold > 0 || trouble.is_some() {
-            self.complain(trouble.as_ref());
+        if let Some(trouble) = trouble {
+            self.why = Some(trouble.to_string());
+        }
+        if self.untold > 0 || self.why.is_some() {
+            self.complain(is_last);
         }
     }
 
-    /// Once a minute.
-    fn complain(&mut self, why: Option<&JournalError>) {
-        if self.told.is_some_and(|told| told.elapsed() < TELL_INTERVAL) {
+    /// Once a minute, and of what was not told yet when the worker ends.
+    fn complain(&mut self, is_last: bool) {
+        let is_recent = self.told.is_some_and(|told| told.elapsed() < TELL_INTERVAL);
+        if is_recent && !(is_last && self.untold > 0) {
             return;
         }
         let (path, lost): (&Path, _) = (self.file.path(), self.untold);
         let overflow = "lines came faster than they could be written";
-        let why = why.map_or(overflow.to_owned(), ToString::to_string);
+        // Trouble that is over by now is still why lines were dropped.
+        let why = self.why.take().unwrap_or_else(|| overflow.to_owned());
         log::cycle(
             log::Level::Error,
             format_args!("nwaf: journal {}: {why}; {lost} lines were dropped", path.display()),

@@ -318,6 +318,47 @@ fn a_full_journal_drops_counts_and_goes_on() {
 }
 
 #[test]
+fn what_was_dropped_since_the_last_complaint_is_told_at_the_end() {
+    let _turn = among_others();
+    let (mut node, dir) = journalling(1, "max_size=64k", |_| {});
+    node.nginx.expect_in_log("has reached max_size");
+    let visit = node.visit(&format!("/secret/{}", "a".repeat(2000)));
+    let mut client = Client::new(node.nginx.address());
+    let mut dropped = 0_u64;
+    while dropped < 10 {
+        assert_eq!(client.send(&visit.bytes()).expect("an answer").status, 403);
+        dropped = node.nginx.status()["total"]["journal_dropped"].as_u64().expect("a number");
+    }
+    // The trouble is over; its lines stay dropped, and why is still known.
+    std::fs::remove_file(dir.join("attacks-0.jsonl")).expect("is removed");
+    assert_eq!(visit.status(), 403);
+    await_lines(&dir, 1);
+    let dropped = node.nginx.status()["total"]["journal_dropped"].as_u64().expect("a number");
+    node.nginx.stop();
+    let told = node.nginx.logged("lines were dropped");
+    let number = |line: &String| -> u64 {
+        let words: Vec<&str> = line.split(' ').collect();
+        let at = words.iter().position(|word| *word == "lines").expect("a number of lines");
+        words[at - 1].parse().expect("a number")
+    };
+    assert_eq!(told.iter().map(number).sum::<u64>(), dropped, "{told:?}");
+    assert!(told.iter().all(|line| line.contains("has reached max_size")), "{told:?}");
+}
+
+#[test]
+fn a_body_that_cannot_be_read_is_not_shown() {
+    let _turn = among_others();
+    let (node, dir) = journalling(1, "", |site| {
+        site.server = "location / { nwaf_body_overflow block; proxy_pass http://echo; }".into();
+    });
+    let visit = node.visit("/f").method("POST").header("Content-Encoding", "br");
+    assert_eq!(visit.body("what only brotli can read").status(), 403);
+    let lines = await_lines(&dir, 1);
+    assert_eq!((&lines[0]["bt"], &lines[0]["body"]), (&11.into(), &"".into()), "{lines:#?}");
+    assert_eq!(lines[0]["truncated"], serde_json::json!(["body"]));
+}
+
+#[test]
 fn a_directory_workers_may_not_write_to_is_told_and_followed() {
     let _turn = among_others();
     let mut node = Node::prepare(Site::default());
