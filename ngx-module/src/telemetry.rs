@@ -4,6 +4,9 @@
 //! writes when a request is over and waits for nobody: what is not read in time is
 //! overwritten, and the reader knows how much.
 //!
+//! Nothing can be done about the moment in which somebody shortens the file: what is written
+//! then ends the worker. The next one finds out and goes without.
+//!
 //! Invariants: no lock, system call or allocation for a request; a ring that cannot be
 //! opened is a warning, never a failed start.
 
@@ -91,7 +94,8 @@ thread_local! {
 /// the same.
 pub fn open(conf: Option<&TelemetryConf>) {
     let Some(conf) = conf else { return RING.store(None) };
-    let is_same = |ring: &Ring| ring.size() == conf.size && ring.is_at(&conf.path);
+    let is_same =
+        |ring: &Ring| ring.size() == conf.size && ring.is_at(&conf.path) && ring.is_whole();
     if RING.load().as_deref().is_some_and(is_same) {
         return;
     }
@@ -111,8 +115,26 @@ pub fn open(conf: Option<&TelemetryConf>) {
     }
 }
 
+/// Writes no further where somebody has shortened the file, for that would end the worker. For
+/// the thread that follows snapshots, and for a worker that begins: the one
+/// before may have ended of just this.
+pub fn look() {
+    if RING.load().as_deref().is_some_and(|ring| !ring.is_whole()) {
+        RING.store(None);
+        IS_ON.store(false, Ordering::Relaxed);
+        log::cycle(
+            log::Level::Error,
+            format_args!(
+                "nwaf: the file of nwaf_telemetry was shortened while it was in use; no traffic \
+                 is recorded until the next reload, which makes another one"
+            ),
+        );
+    }
+}
+
 /// A worker begins.
 pub fn start() {
+    look();
     IS_ON.store(RING.load().is_some(), Ordering::Relaxed);
     DESK.set(Some(Desk { ring: Cache::new(&RING), encoder: Encoder::default() }));
 }

@@ -42,6 +42,7 @@ use crate::directives::{CountryFile, DirError, SnapshotDir, trust_of};
 use crate::ffi::{lines, log, os};
 use crate::guard::guard;
 use crate::local::{Local, Rest};
+use crate::telemetry;
 use crate::zone::{Counter, Slot, Table};
 
 /// How often a worker looks for another snapshot: far below the second the
@@ -351,6 +352,7 @@ impl Pursuit {
         // These first, so that a policy that comes with them finds them.
         self.look_for_bans();
         self.look_for_countries();
+        telemetry::look();
         match found {
             Found::Nothing => {}
             Found::Loaded(snapshot) => self.activate(snapshot),

@@ -219,6 +219,35 @@ fn workers_that_are_killed_hold_up_nobody() {
 }
 
 #[test]
+fn a_ring_that_was_shortened_is_let_go_and_made_again() {
+    let _turn = among_others();
+    let (mut node, path, _) = telling(2, "size=1m");
+    node.nginx.expect_in_log("the file of nwaf_telemetry was shortened");
+    node.nginx.expect_in_log("exited on signal 9");
+    let workers = node.nginx.workers();
+    std::fs::File::options().write(true).open(&path).and_then(|f| f.set_len(0)).expect("is cut");
+    eventually(PATIENCE, "both workers to let go", || {
+        (node.nginx.logged("nwaf_telemetry was shortened").len() == 2).then_some(())
+    });
+    for _ in 0..20 {
+        assert_eq!(node.visit("/a").status(), 200);
+    }
+    assert_eq!(node.nginx.workers(), workers, "a worker died");
+    // One that is started later has the memory of the master, who does not know.
+    signal_pid(*workers.first().expect("a worker"), Signal::KILL);
+    eventually(PATIENCE, "the next worker to let go", || {
+        (node.nginx.logged("nwaf_telemetry was shortened").len() == 3).then_some(())
+    });
+    for _ in 0..20 {
+        assert_eq!(node.visit("/a").status(), 200);
+    }
+    node.nginx.reload();
+    let mut reader = Reader::new(RingReader::open(&path).expect("a ring"));
+    assert_eq!(node.visit("/again").status(), 200);
+    assert!(reader.await_records(1).iter().any(|seen| seen.uri == "/again"));
+}
+
+#[test]
 fn another_ring_takes_over_with_a_reload() {
     let _turn = among_others();
     let (mut node, path, mut reader) = telling(1, "");

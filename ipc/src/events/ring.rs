@@ -77,8 +77,9 @@ pub enum RingError {
 pub struct Ring {
     words: Words,
     cells: u64,
+    file: File,
     /// Device and inode.
-    file: (u64, u64),
+    id: (u64, u64),
 }
 
 impl Ring {
@@ -118,7 +119,7 @@ impl Ring {
         }
         let words = Words::map(&file, true).ok()?;
         let cells = cells_of(words.get()).filter(|cells| *cells as usize * CELL * 8 == size)?;
-        Some(Self { words, cells, file: (meta.dev(), meta.ino()) })
+        Some(Self { words, cells, file, id: (meta.dev(), meta.ino()) })
     }
 
     fn create(path: &Path, size: usize) -> Result<Self, RingError> {
@@ -155,12 +156,18 @@ impl Ring {
         words.get()[AT_MAGIC].store(MAGIC, Ordering::Release);
         fs::rename(new, path)?;
         let meta = file.metadata()?;
-        Ok(Self { words, cells: (size / CELL / 8) as u64, file: (meta.dev(), meta.ino()) })
+        Ok(Self { words, cells: (size / CELL / 8) as u64, file, id: (meta.dev(), meta.ino()) })
     }
 
     /// Whether `path` still names this ring.
     pub fn is_at(&self, path: &Path) -> bool {
-        fs::symlink_metadata(path).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.file)
+        fs::symlink_metadata(path).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.id)
+    }
+
+    /// Whether the file is still as long as its memory. Where its owner has shortened it
+    /// (`> FILE`, `copytruncate`), the system ends whoever writes on (`SIGBUS`).
+    pub fn is_whole(&self) -> bool {
+        self.file.metadata().is_ok_and(|meta| meta.len() >= (HEADER_BYTES + self.size()) as u64)
     }
 
     /// Bytes of cells.

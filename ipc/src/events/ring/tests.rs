@@ -227,3 +227,15 @@ fn what_is_no_ring_is_refused() {
         assert!(matches!(RingReader::open(&place.path), Err(RingError::Foreign)));
     }
 }
+
+#[test]
+fn a_file_that_was_shortened_is_noticed_and_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ring");
+    let ring = Ring::open(&path, SIZE_MIN).unwrap();
+    assert!(ring.is_whole() && ring.is_at(&path));
+    OpenOptions::new().write(true).open(&path).unwrap().set_len(HEADER_BYTES as u64).unwrap();
+    assert!(!ring.is_whole() && ring.is_at(&path));
+    let other = Ring::open(&path, SIZE_MIN).unwrap();
+    assert!(other.is_whole() && !ring.is_at(&path) && other.write(b"1"));
+}
