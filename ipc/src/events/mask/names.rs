@@ -85,44 +85,85 @@ pub enum NameError {
 /// Names whose values are hidden.
 #[derive(Debug, Clone)]
 pub struct Masks {
-    /// Everywhere, in order.
-    words: Vec<Box<[u8]>>,
-    /// For each first byte, where its words begin.
-    starts: [u16; 257],
-    /// The same for cookies.
-    sessions: Vec<Box<[u8]>>,
-    session_starts: [u16; 257],
+    /// Everywhere.
+    words: Words,
+    /// In cookies too.
+    sessions: Words,
     added: usize,
 }
 
 impl Default for Masks {
     fn default() -> Self {
-        let owned = |words: &[&str]| words.iter().map(|word| word.as_bytes().into()).collect();
-        let mut masks = Self {
-            words: owned(&WORDS),
-            starts: [0; 257],
-            sessions: owned(&SESSIONS),
-            session_starts: [0; 257],
-            added: 0,
-        };
-        masks.starts = index(&mut masks.words);
-        masks.session_starts = index(&mut masks.sessions);
-        masks
+        Self { words: Words::new(&WORDS), sessions: Words::new(&SESSIONS), added: 0 }
     }
 }
 
-/// Sorts words and says where those of each first byte begin.
-fn index(words: &mut Vec<Box<[u8]>>) -> [u16; 257] {
-    words.sort_unstable();
-    words.dedup();
-    let mut starts = [0; 257];
-    for (byte, start) in starts.iter_mut().enumerate() {
-        let before =
-            words.partition_point(|word| word.first().is_some_and(|b| usize::from(*b) < byte));
-        // There are fewer than 300 words.
-        *start = before as u16;
+/// Words that are looked for.
+#[derive(Debug, Clone)]
+struct Words {
+    /// In order.
+    words: Vec<Box<[u8]>>,
+    /// For each first byte, where its words begin.
+    starts: [u16; 257],
+    /// For each first byte, one bit for each second byte that a word has after it: nearly all
+    /// places of nearly all names are done with by this.
+    seconds: [u32; 256],
+}
+
+impl Words {
+    fn new(words: &[&str]) -> Self {
+        let words = words.iter().map(|word| word.as_bytes().into()).collect();
+        let mut own = Self { words, starts: [0; 257], seconds: [0; 256] };
+        own.index();
+        own
     }
-    starts
+
+    /// One more word, in lower case.
+    fn add(&mut self, word: &str) {
+        self.words.push(word.as_bytes().into());
+        self.index();
+    }
+
+    fn index(&mut self) {
+        self.words.sort_unstable();
+        self.words.dedup();
+        for (byte, start) in self.starts.iter_mut().enumerate() {
+            let is_before = |word: &Box<[u8]>| word.first().is_some_and(|b| usize::from(*b) < byte);
+            // There are fewer than 400 words.
+            *start = self.words.partition_point(is_before) as u16;
+        }
+        for word in &self.words {
+            let bits = word.get(1).map_or(u32::MAX, |second| bit(*second));
+            for first in word.first().into_iter().flat_map(|b| [*b, b.to_ascii_uppercase()]) {
+                self.seconds[usize::from(first)] |= bits;
+            }
+        }
+    }
+
+    /// Whether a name has one of the words in it.
+    fn are_in(&self, name: &[u8]) -> bool {
+        let follow = name.iter().skip(1).copied().chain([0]);
+        name.iter().zip(follow).enumerate().any(|(at, (first, second))| {
+            // The end of a name counts as anything, for words of one byte.
+            self.seconds[usize::from(*first)] & bit(second) != 0 && self.begins(name, at)
+        })
+    }
+
+    /// Whether one of the words is at `at`.
+    fn begins(&self, name: &[u8], at: usize) -> bool {
+        let first = usize::from(name[at].to_ascii_lowercase());
+        let own = usize::from(self.starts[first])..usize::from(self.starts[first + 1]);
+        self.words[own].iter().any(|word| {
+            let end = at + word.len();
+            name.get(at..end).is_some_and(|text| text.eq_ignore_ascii_case(word))
+                && (word.len() >= ANYWHERE_FROM || (is_edge(name, at) && is_edge(name, end)))
+        })
+    }
+}
+
+/// The same for both cases of a letter.
+fn bit(byte: u8) -> u32 {
+    1 << (byte & 31)
 }
 
 impl Masks {
@@ -141,22 +182,19 @@ impl Masks {
             return Err(NameError::Count);
         }
         self.added += 1;
-        self.words.push(name.to_ascii_lowercase().into_bytes().into());
-        self.starts = index(&mut self.words);
+        self.words.add(&name.to_ascii_lowercase());
         Ok(())
     }
 
     /// Whether values of this name are secret. Linear in the name.
     pub fn is_secret(&self, name: &[u8]) -> bool {
-        has_word(&self.words, &self.starts, name)
+        self.words.are_in(name)
     }
 
     /// The same for a cookie or a header.
     pub fn is_secret_cookie(&self, name: &[u8]) -> bool {
         let hash = name.iter().rev().take_while(|byte| byte.is_ascii_hexdigit()).count();
-        hash >= HASH_MIN
-            || self.is_secret(name)
-            || has_word(&self.sessions, &self.session_starts, name)
+        hash >= HASH_MIN || self.is_secret(name) || self.sessions.are_in(name)
     }
 
     /// Decides about a name as it is in a query: percent-encoded, perhaps.
@@ -252,19 +290,6 @@ impl Decoded {
     fn bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
-}
-
-/// Whether a name has one of the words in it.
-fn has_word(words: &[Box<[u8]>], starts: &[u16; 257], name: &[u8]) -> bool {
-    (0..name.len()).any(|at| {
-        let first = usize::from(name[at].to_ascii_lowercase());
-        let own = usize::from(starts[first])..usize::from(starts[first + 1]);
-        words[own].iter().any(|word| {
-            let end = at + word.len();
-            name.get(at..end).is_some_and(|text| text.eq_ignore_ascii_case(word))
-                && (word.len() >= ANYWHERE_FROM || (is_edge(name, at) && is_edge(name, end)))
-        })
-    })
 }
 
 /// Whether a word may begin or end here: beside anything but a letter, or where
