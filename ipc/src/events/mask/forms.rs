@@ -112,6 +112,9 @@ pub fn url(masks: &Masks, sink: &mut Sink<'_>, text: &[u8]) {
 }
 
 fn pairs<S: Style>(masks: &Masks, sink: &mut Sink<'_>, text: &[u8]) {
+    if !text.contains(&b'=') {
+        return sink.copy(text);
+    }
     // Text that is not secret is copied in as few pieces as possible: a number may reach over
     // several values.
     let (mut copied, mut name) = (0, 0);

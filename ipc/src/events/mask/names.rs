@@ -142,11 +142,13 @@ impl Words {
 
     /// Whether a name has one of the words in it.
     fn are_in(&self, name: &[u8]) -> bool {
-        let follow = name.iter().skip(1).copied().chain([0]);
-        name.iter().zip(follow).enumerate().any(|(at, (first, second))| {
-            // The end of a name counts as anything, for words of one byte.
-            self.seconds[usize::from(*first)] & bit(second) != 0 && self.begins(name, at)
-        })
+        let may_begin = |first: u8, second| self.seconds[usize::from(first)] & bit(second) != 0;
+        let mut inside = name.windows(2).enumerate();
+        inside.any(|(at, two)| may_begin(two[0], two[1]) && self.begins(name, at))
+            // For words of one byte.
+            || name.last().is_some_and(|last| {
+                self.seconds[usize::from(*last)] != 0 && self.begins(name, name.len() - 1)
+            })
     }
 
     /// Whether one of the words is at `at`.
