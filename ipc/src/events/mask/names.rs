@@ -128,9 +128,11 @@ impl Words {
         self.words.sort_unstable();
         self.words.dedup();
         for (byte, start) in self.starts.iter_mut().enumerate() {
-            let is_before = |word: &Box<[u8]>| word.first().is_some_and(|b| usize::from(*b) < byte);
+            let before = self
+                .words
+                .partition_point(|word| word.first().is_some_and(|b| usize::from(*b) < byte));
             // There are fewer than 400 words.
-            *start = self.words.partition_point(is_before) as u16;
+            *start = before as u16;
         }
         for word in &self.words {
             let bits = word.get(1).map_or(u32::MAX, |second| bit(*second));
