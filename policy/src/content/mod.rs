@@ -5,15 +5,17 @@
 //! | anything | decoded like a form: `%xx`, and `+` as a space |
 //! | JSON | its escapes undone |
 //! | XML | references as characters, CDATA sections joined, comments gone |
-//! | multipart | the contents of parts in base64 or quoted-printable |
-//! | UTF-16 | as UTF-8, and from that the forms of JSON and XML |
+//! | multipart | the contents of parts in base64, quoted-printable or UTF-16 |
+//! | UTF-16, UTF-32 | as UTF-8, and from that the forms of JSON and XML |
 //!
 //! A body is JSON, XML or multipart where any `Content-Type` line names it, and JSON or XML
 //! also where its first byte behind blanks says so, whatever the line says: a wrong type is no
-//! way to hide. All forms are made from the body, none from another form but for UTF-16.
+//! way to hide. All forms are made from the body, none from another form but for UTF-16 and
+//! UTF-32.
 //!
 //! Invariants: a form is only ever added, so what is found in a body as sent is found
-//! whatever it is said to be; each takes time that follows the body's length and at most twice its memory.
+//! whatever it is said to be; each takes time that follows the body's length and at most
+//! four times its memory.
 
 mod json;
 mod multipart;
@@ -30,6 +32,8 @@ pub(crate) struct Types {
     json: bool,
     xml: bool,
     parts: bool,
+    /// Characters of two or four bytes.
+    wide: bool,
 }
 
 /// What is known about the body of one request, and the buffers for it.
@@ -37,26 +41,8 @@ pub(crate) struct Types {
 pub(crate) struct Contents {
     /// What the header lines say; found out by the first form that is asked for.
     declared: Option<Types>,
-    boundary: Boundary,
     /// The body as sent, and with its encodings undone.
     texts: [Text; 2],
-}
-
-/// The boundary of a multipart body.
-#[derive(Debug, Default)]
-struct Boundary {
-    state: Named,
-    bytes: Vec<u8>,
-}
-
-/// How often a boundary is named.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Named {
-    #[default]
-    Never,
-    Once,
-    /// In several ways: readers will not agree.
-    Unclear,
 }
 
 /// The forms of one text.
@@ -71,6 +57,9 @@ struct Text {
     xml: Decoded,
 }
 
+/// Beginnings of the names of character sets with characters of two or four bytes.
+const WIDE: [&[u8]; 6] = [b"utf-16", b"utf16", b"utf-32", b"utf32", b"ucs-", b"ucs2"];
+
 impl Types {
     /// What a line of `Content-Type` names, anywhere in it.
     fn named(line: &[u8]) -> Self {
@@ -78,6 +67,7 @@ impl Types {
             json: names(line, b"json"),
             xml: names(line, b"xml"),
             parts: names(line, b"multipart/"),
+            wide: WIDE.iter().any(|name| names(line, name)),
         }
     }
 
@@ -86,6 +76,7 @@ impl Types {
             json: self.json | other.json,
             xml: self.xml | other.xml,
             parts: self.parts | other.parts,
+            wide: self.wide | other.wide,
         }
     }
 }
@@ -107,12 +98,12 @@ impl Contents {
         decoded: Option<&[u8]>,
         mut hit: impl FnMut(&[u8]) -> bool,
     ) -> bool {
-        let boundary = &mut self.boundary;
-        let declared = *self.declared.get_or_insert_with(|| declared(headers, boundary));
+        let declared = *self.declared.get_or_insert_with(|| declared(headers));
         let raws = [Some(sent), decoded];
-        self.texts.iter_mut().zip(raws).any(|(text, raw)| {
-            raw.is_some_and(|raw| text.any_form(raw, declared, boundary.get(), &mut hit))
-        })
+        self.texts
+            .iter_mut()
+            .zip(raws)
+            .any(|(text, raw)| raw.is_some_and(|raw| text.any_form(raw, declared, &mut hit)))
     }
 }
 
@@ -127,7 +118,6 @@ impl Text {
         &mut self,
         raw: &[u8],
         declared: Types,
-        boundary: Option<&[u8]>,
         hit: &mut dyn FnMut(&[u8]) -> bool,
     ) -> bool {
         if hit(raw) || self.form.of(|out| decode(raw, Coding::Form, out)).is_some_and(&mut *hit) {
@@ -137,7 +127,7 @@ impl Text {
         let plain = wide.unwrap_or(raw);
         let types = self.types.get_or_insert_with(|| declared.and(sniff(plain)));
         let parts = if types.parts {
-            self.parts.of(|out| multipart::decode(raw, boundary, types, out))
+            self.parts.of(|out| multipart::decode(raw, types, out))
         } else {
             None
         };
@@ -148,54 +138,12 @@ impl Text {
     }
 }
 
-impl Boundary {
-    fn get(&self) -> Option<&[u8]> {
-        (self.state == Named::Once).then_some(&self.bytes)
-    }
-
-    /// Takes every boundary that a line of `Content-Type` names.
-    fn read(&mut self, line: &[u8]) {
-        const NAME: &[u8] = b"boundary";
-        let mut rest = line;
-        while let Some(at) = rest.windows(NAME.len()).position(|w| w.eq_ignore_ascii_case(NAME)) {
-            rest = &rest[at + NAME.len()..];
-            let Some(value) = rest.trim_ascii_start().strip_prefix(b"=") else {
-                // Of several pieces, or in a character set (RFC 2231).
-                self.state = Named::Unclear;
-                continue;
-            };
-            let value = value.trim_ascii_start();
-            let quoted = value.strip_prefix(b"\"");
-            let end = |byte: &u8| match quoted {
-                Some(_) => *byte == b'"',
-                None => matches!(byte, b';' | b',' | b'"') || byte.is_ascii_whitespace(),
-            };
-            let value = quoted.unwrap_or(value);
-            let name = value.split(end).next().unwrap_or(value);
-            self.state = match self.state {
-                Named::Never if !name.is_empty() && !name.contains(&b'\\') => {
-                    self.bytes.clear();
-                    self.bytes.extend_from_slice(name);
-                    Named::Once
-                }
-                Named::Once if self.bytes == name => Named::Once,
-                _ => Named::Unclear,
-            };
-        }
-    }
-}
-
 /// What the header lines say that a body is.
-fn declared(headers: &dyn Headers, boundary: &mut Boundary) -> Types {
-    boundary.state = Named::Never;
+fn declared(headers: &dyn Headers) -> Types {
     let mut types = Types::default();
     headers.visit(&mut |name, value| {
         if name.eq_ignore_ascii_case(b"content-type") {
-            let named = Types::named(value);
-            if named.parts {
-                boundary.read(value);
-            }
-            types = types.and(named);
+            types = types.and(Types::named(value));
         }
         ControlFlow::Continue(())
     });
@@ -209,13 +157,25 @@ fn sniff(text: &[u8]) -> Types {
     Types {
         json: matches!(first, Some(b'{' | b'[' | b'"')),
         xml: matches!(first, Some(b'<')),
-        parts: false,
+        ..Types::default()
     }
 }
 
-/// Appends a text that is UTF-16 by its mark, or by a zero beside its first character, as
-/// UTF-8; `false`, with `out` untouched, where it is not.
+/// Appends a text that is UTF-16 or UTF-32 by its mark, or by the zeros beside its first
+/// character, as UTF-8; `false`, with `out` untouched, where it is neither.
 fn narrow(raw: &[u8], out: &mut Vec<u8>) -> bool {
+    let long: Option<fn([u8; 4]) -> u32> = match raw {
+        [0, 0, 0xfe, 0xff, ..] | [0, 0, 0, 1..=0x7f, ..] => Some(u32::from_be_bytes),
+        [0xff, 0xfe, 0, 0, ..] | [1..=0x7f, 0, 0, 0, ..] => Some(u32::from_le_bytes),
+        _ => None,
+    };
+    if let Some(unit) = long {
+        for four in raw.chunks_exact(4) {
+            let code = unit([four[0], four[1], four[2], four[3]]);
+            push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), out);
+        }
+        return true;
+    }
     let unit: fn([u8; 2]) -> u16 = match raw {
         [0xfe, 0xff, ..] | [0, 1..=0x7f, ..] => u16::from_be_bytes,
         [0xff, 0xfe, ..] | [1..=0x7f, 0, ..] => u16::from_le_bytes,
@@ -302,28 +262,16 @@ mod tests {
     }
 
     #[test]
-    fn boundaries() {
-        let of = |lines: &[&str]| {
-            let mut boundary = Boundary::default();
-            let headers: Vec<_> = lines.iter().map(|value| ("content-type", value)).collect();
-            declared(&headers, &mut boundary);
-            boundary.get().map(|bytes| String::from_utf8_lossy(bytes).into_owned())
-        };
-        let one = |text: &str| of(&[&format!("multipart/form-data; {text}")]);
-        for named in
-            ["boundary=b", "BOUNDARY = b", "boundary=\"b\"", "x=y;boundary=b; z", "boundary=b,c"]
-        {
-            assert_eq!(one(named).as_deref(), Some("b"), "{named}");
+    fn utf_32_is_read_in_both_orders() {
+        let text = "\u{feff}{\"a\":\"\\u0065é😀\"}";
+        for order in [u32::to_be_bytes, u32::to_le_bytes] {
+            for text in [text, &text[3..]] {
+                let wide: Vec<u8> = text.chars().flat_map(|c| order(c.into())).collect();
+                assert_eq!(forms(&[], &wide)[1..], [text, &text.replace("\\u0065", "e")]);
+            }
         }
-        assert_eq!(one("boundary=\"a b;c\"").as_deref(), Some("a b;c"));
-        for unclear in
-            ["", "boundary=", "boundary=a; boundary=b", "boundary*0=a", "boundary=\"a\\b\""]
-        {
-            assert_eq!(one(unclear), None, "{unclear}");
-        }
-        let twice = "multipart/form-data; boundary=b";
-        assert_eq!(of(&[twice, twice]).as_deref(), Some("b"));
-        assert_eq!(of(&["text/plain; boundary=b"]), None);
+        // No character, and what is left of one.
+        assert_eq!(forms(&[], b"\0\0\0{\0\x11\0\0\0\0")[1], "{\u{fffd}");
     }
 
     #[test]
