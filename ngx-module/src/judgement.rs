@@ -82,8 +82,9 @@ pub struct Judgement {
     verdict: RefCell<Option<Box<Verdict>>>,
     /// Generation of the policy that was asked.
     pub generation: Cell<Option<u64>>,
-    /// The limit a block of it counts for; nothing where none does.
-    pub limit: Cell<Option<LimitInForce>>,
+    /// The limits a block of it counts for: those of both hosts where it names two. Nothing
+    /// where it does not count.
+    pub limits: Cell<[Option<LimitInForce>; 2]>,
     /// What happened to the request in the places it has been in.
     pub action: Cell<Action>,
     /// Observed hits that have been written to the error log.
@@ -113,7 +114,7 @@ impl Judgement {
             outcome: Cell::new(Outcome::Failed(Failure::Panic)),
             verdict: RefCell::new(None),
             generation: Cell::new(None),
-            limit: Cell::new(None),
+            limits: Cell::default(),
             action: Cell::new(Action::Pass),
             told: RefCell::new(Vec::new()),
             blocked_told: Cell::new(false),

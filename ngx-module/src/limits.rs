@@ -3,7 +3,7 @@
 //! Counting itself is in the crate `bans`; here it meets the request. A request that
 //! is not blocked asks without a lock, and where nobody is banned with one look at one word.
 //!
-//! Invariants: a main request is counted at most once; only what a place really blocks
+//! Invariants: a main request is counted at most once, for each limit of its hosts; only what a place really blocks
 //! is counted, never what it observes; what the white lists let through never comes here.
 
 #![forbid(unsafe_code)]
@@ -49,6 +49,35 @@ impl<'r> Limits<'r> {
     fn key(&self, address: IpAddr, domain: u64) -> Key {
         Key::new(address, self.ipv6_prefix, domain)
     }
+
+    /// Counts for one limit; the rule that led to a ban, where there is one now.
+    fn count(
+        &self,
+        request: Request<'_>,
+        address: IpAddr,
+        limit: LimitInForce,
+        rule: u64,
+    ) -> Option<u64> {
+        let LimitInForce { rate, window, block_time, domain } = limit;
+        let allowance = Allowance { rate, window_s: window, block_s: block_time };
+        let key = self.key(address, domain);
+        match self.zone.count(&key, allowance, rule, self.now) {
+            Counted::Within => None,
+            Counted::Exceeded { .. } => {
+                worker::count(Counter::Bans);
+                request.log(
+                    Level::Warn,
+                    format_args!(
+                        "nwaf: {} banned for {block_time} s after more than {rate} blocked \
+                         requests in {window} s, the last by rule ID {rule}",
+                        key.address()
+                    ),
+                );
+                Some(rule)
+            }
+            Counted::Overtaken { rule } => Some(rule),
+        }
+    }
 }
 
 impl LimitBans for Limits<'_> {
@@ -57,37 +86,24 @@ impl LimitBans for Limits<'_> {
     }
 }
 
-/// Counts a request that is being blocked. Where it exceeds its limit, or another request of
+/// Counts a request that is being blocked. Where it exceeds a limit, or another request of
 /// its address has just done so, the verdict becomes a ban.
 #[cold]
 pub fn count(request: Request<'_>, judgement: &Judgement, verdict: Verdict) -> Verdict {
     // Taken, so that it is counted once.
-    let (Some(limit), Some(address)) = (judgement.limit.take(), judgement.address.get()) else {
+    let counts = judgement.limits.take();
+    let Some(address) = judgement.address.get() else { return verdict };
+    if counts.iter().all(Option::is_none) {
         return verdict;
-    };
+    }
     let Some(limits) = Limits::of(request) else { return verdict };
-    let LimitInForce { rate, window, block_time, domain } = limit;
-    let allowance = Allowance { rate, window_s: window, block_s: block_time };
-    let rule = verdict.rule().unwrap_or_default();
-    let key = limits.key(address, domain);
     #[cfg(feature = "fault-injection")]
     crate::ffi::limit_zone::DIE.set(crate::phase::wants_fault(request, b"die in lock"));
-    let led_by = match limits.zone.count(&key, allowance, rule, limits.now) {
-        Counted::Within => None,
-        Counted::Exceeded { .. } => {
-            worker::count(Counter::Bans);
-            request.log(
-                Level::Warn,
-                format_args!(
-                    "nwaf: {} banned for {block_time} s after more than {rate} blocked requests \
-                     in {window} s, the last by rule ID {rule}",
-                    key.address()
-                ),
-            );
-            Some(rule)
-        }
-        Counted::Overtaken { rule } => Some(rule),
-    };
+    let rule = verdict.rule().unwrap_or_default();
+    let mut led_by = None;
+    for limit in counts.into_iter().flatten() {
+        led_by = led_by.or(limits.count(request, address, limit, rule));
+    }
     if let Some(lost) = limits.zone.losses_to_tell(limits.now) {
         log::cycle(
             Level::Error,

@@ -17,7 +17,7 @@
 
 use std::net::IpAddr;
 
-use ipc::snapshot::LimitBans;
+use ipc::snapshot::{LimitBans, LimitInForce};
 use policy::text::Scratch;
 use policy::{Action, Host, Source, Verdict};
 
@@ -176,7 +176,7 @@ pub fn judge(request: Request<'_>, judgement: &Judgement, body: Option<Read<'_>>
         let limit_bans = limits.as_ref().map(|limits| limits as &dyn LimitBans);
         let verdict = in_force.evaluate(limit_bans, &view, scratch);
         judgement.conclude(&verdict);
-        judgement.limit.set(in_force.limit_for(&verdict, view.host));
+        judgement.limits.set([in_force.limit_for(&verdict, view.host), None]);
         if let Some(line) = request.other_host_line() {
             judge_other_host(in_force, limit_bans, scratch, view, line, judgement);
         }
@@ -208,7 +208,8 @@ fn judge_without_policy(request: Request<'_>, judgement: &Judgement) {
 }
 
 /// A request may name two hosts: nginx believes the target's, a site behind it
-/// may believe the `Host` line. Of both verdicts the stricter one holds.
+/// may believe the `Host` line. Of both verdicts the stricter one holds, and a block
+/// counts for the limits of both.
 #[cold]
 fn judge_other_host(
     in_force: &InForce,
@@ -226,8 +227,10 @@ fn judge_other_host(
     let verdict = in_force.evaluate(limit_bans, &policy::Request { host, ..view }, scratch);
     if strictness(verdict.action) > strictness(judgement.verdict().action) {
         judgement.conclude(&verdict);
-        judgement.limit.set(in_force.limit_for(&verdict, host));
     }
+    let [first, _] = judgement.limits.get();
+    let is_other = |limit: &LimitInForce| first.is_none_or(|first| first.domain != limit.domain);
+    judgement.limits.set([first, in_force.limit_for(&verdict, host).filter(is_other)]);
 }
 
 /// A host name without the dots at its end, which mean nothing.

@@ -191,6 +191,30 @@ fn a_limit_bans_for_its_own_hosts() {
 }
 
 #[test]
+fn a_block_counts_for_both_hosts_that_a_request_names() {
+    let _turn = among_others();
+    let limited = Limited::start(
+        "domain=.lax.test rate=9r/m block_time=600, domain=strict.test rate=2r/m block_time=600",
+        Site::default(),
+    );
+    let seen = |target: &str, host: &str| {
+        let answer = limited.node.visit(target).host(host).from(ATTACKER).send();
+        answer.header("x-block-type").unwrap_or_default().to_owned()
+    };
+    // nginx believes the target, which has no limit or another one; the site the line.
+    assert_eq!(seen("http://none.test/attack", "strict.test"), "5");
+    assert_eq!(seen("http://a.lax.test/attack", "strict.test"), "5");
+    assert_eq!(seen("http://a.lax.test/attack", "strict.test"), "6", "the third");
+    assert_eq!(seen("/", "strict.test"), "6");
+    assert_eq!(seen("/", "lax.test"), "0");
+    // Two hosts of one entry are counted once.
+    for nth in 3..=9 {
+        assert_eq!(seen("http://a.lax.test/attack", "b.lax.test"), "5", "{nth}");
+    }
+    assert_eq!(seen("/attack", "lax.test"), "6");
+}
+
+#[test]
 fn white_and_passive_lists_are_above_a_ban_at_once() {
     let _turn = among_others();
     let limit = ("nwaf_limit", "rate=1r/m block_time=600");
