@@ -2,6 +2,8 @@
 //! the page that lists and lifts them.
 
 use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -283,6 +285,55 @@ fn bans_and_counts_survive_a_reload_and_bans_another_size() {
         (workers.len() == 2 && !workers.contains(&worker)).then_some(())
     });
     assert_eq!(limited.seen(ATTACKER, "/"), is(403, "6"));
+}
+
+#[test]
+fn zones_come_and_go_under_attack() {
+    let _turn = among_others();
+    let site = Site { workers: 4, http: "nwaf on; nwaf_zone 64k;".into(), ..Site::default() };
+    let mut limited = Limited::start("rate=50r/s block_time=1", site);
+    let address = limited.node.nginx.address();
+    let done = Arc::new(AtomicBool::new(false));
+    let attackers: Vec<_> = (0..3)
+        .map(|nth| {
+            let client = format!("198.51.100.{nth}");
+            let request = limited.node.visit("/attack").from(&client).bytes();
+            let done = Arc::clone(&done);
+            thread::spawn(move || {
+                let (mut counts, mut others) = ([0_u32; 3], 0);
+                while !done.load(Ordering::Relaxed) {
+                    let answer = Client::new(address).send(&request).expect("an answer");
+                    match (answer.status, answer.header("x-block-type")) {
+                        (403, Some("5")) => counts[0] += 1,
+                        (403, Some("6")) => counts[1] += 1,
+                        // Where the module is off.
+                        (200, _) => counts[2] += 1,
+                        _ => others += 1,
+                    }
+                }
+                (counts, others)
+            })
+        })
+        .collect();
+    for http in [
+        "nwaf on; nwaf_zone 1m;",
+        "nwaf off;",
+        "nwaf on; nwaf_zone 64k;",
+        "nwaf on; nwaf_zone 128k ipv6_prefix=48;",
+        "nwaf passive;",
+        "nwaf on; nwaf_zone 128k;",
+    ] {
+        limited.node.nginx.configure(|site| site.http = http.into());
+        limited.node.nginx.reload();
+    }
+    done.store(true, Ordering::Relaxed);
+    for attacker in attackers {
+        let ([blocked, banned, passed], others) = attacker.join().expect("an attacker");
+        assert!(others == 0 && blocked > 0 && banned > 0 && passed > 0, "{others} others");
+    }
+    assert_eq!(limited.attack("198.51.100.9", 1), ["5"]);
+    assert!(limited.zone("counted") > 0);
+    assert_eq!(limited.zone("resets"), 0);
 }
 
 #[test]
