@@ -2,8 +2,9 @@
 //!
 //! A record keeps the times of the last requests of a [`Key`], never more than its
 //! limit allows, so the one that exceeds it is found by a look at the oldest: exact, and
-//! O(1). Records and the times lie in cells of one line; a chain of the hash table and
-//! a list by last touch lead through the records.
+//! O(1). Those that have left the window go, two with each request. Records and the times
+//! lie in cells of one line; a chain of the hash table and a list by last touch lead
+//! through the records.
 //!
 //! ```text
 //! record: high | low | domain | chain, rate and window | older, newer | first, last cell
@@ -69,13 +70,20 @@ impl Counts<'_> {
             self.free_times(record);
             self.set_half(record, field::CHAIN, 1, rate.word());
         }
-        if self.count(record) >= rate.count {
-            let age = (now as u32).wrapping_sub(self.oldest_time(record));
-            if u64::from(age) < rate.window_ms {
-                self.remove(record);
-                return true;
+        // Two, so that what has left the window goes faster than it comes: times are of 32 bits,
+        // and one of seven weeks ago would look new.
+        for _ in 0..2 {
+            let is_over = || {
+                let age = (now as u32).wrapping_sub(self.oldest_time(record));
+                u64::from(age) >= rate.window_ms
+            };
+            if self.count(record) > 0 && is_over() {
+                self.drop_oldest(record);
             }
-            self.drop_oldest(record);
+        }
+        if self.count(record) >= rate.count {
+            self.remove(record);
+            return true;
         }
         self.push(record, now);
         false

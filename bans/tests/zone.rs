@@ -71,6 +71,19 @@ fn the_window_slides() {
 }
 
 #[test]
+fn what_is_older_than_the_window_is_gone_however_slowly_it_came() {
+    let (words, lock) = (words(1024 * KIB), Held::default());
+    let zone = Zone::create(&words, SEEDS, &lock).unwrap();
+    // Each a moment before the last one would be too old; the first comes back as a new one
+    // after 2^32 milliseconds.
+    for nth in 0..80_000_u64 {
+        let now = nth * 59_999;
+        assert_eq!(zone.count(&key(1), per_minute(71_580), 0, now), Counted::Within, "{nth}");
+        assert!(nth % 1_000 > 0 || zone.statistics(now).cells <= 3, "{nth}");
+    }
+}
+
+#[test]
 fn a_limit_without_a_ban_counts_nothing() {
     let (words, lock) = (words(32 * KIB), Held::default());
     let zone = Zone::create(&words, SEEDS, &lock).unwrap();
