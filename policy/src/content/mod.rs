@@ -53,8 +53,9 @@ struct Text {
     form: Decoded,
     wide: Decoded,
     parts: Decoded,
-    json: Decoded,
-    xml: Decoded,
+    /// Of the text, and where that is wide, of its UTF-8.
+    json: [Decoded; 2],
+    xml: [Decoded; 2],
 }
 
 /// Beginnings of the names of character sets with characters of two or four bytes.
@@ -111,7 +112,8 @@ impl Text {
     fn begin(&mut self) {
         self.types = None;
         let Self { types: _, form, wide, parts, json, xml } = self;
-        [form, wide, parts, json, xml].into_iter().for_each(Decoded::forget);
+        let escaped = json.iter_mut().chain(xml);
+        [form, wide, parts].into_iter().chain(escaped).for_each(Decoded::forget);
     }
 
     fn any_form(
@@ -124,17 +126,26 @@ impl Text {
             return true;
         }
         let wide = self.wide.of(|out| narrow(raw, out));
-        let plain = wide.unwrap_or(raw);
-        let types = self.types.get_or_insert_with(|| declared.and(sniff(plain)));
+        let types = self.types.get_or_insert_with(|| {
+            wide.map_or(Types::default(), sniff).and(sniff(raw)).and(declared)
+        });
         let parts = if types.parts {
             self.parts.of(|out| multipart::decode(raw, types, out))
         } else {
             None
         };
-        wide.is_some_and(&mut *hit)
-            || parts.is_some_and(&mut *hit)
-            || types.json && self.json.of(|out| json::unescape(plain, out)).is_some_and(&mut *hit)
-            || types.xml && self.xml.of(|out| xml::decode(plain, out)).is_some_and(&mut *hit)
+        if wide.is_some_and(&mut *hit) || parts.is_some_and(&mut *hit) {
+            return true;
+        }
+        // What looks wide need not be: two bytes before the first part are nothing to its readers.
+        [Some(raw), wide].into_iter().zip(self.json.iter_mut().zip(&mut self.xml)).any(
+            |(plain, (json, xml))| {
+                plain.is_some_and(|plain| {
+                    types.json && json.of(|out| json::unescape(plain, out)).is_some_and(&mut *hit)
+                        || types.xml && xml.of(|out| xml::decode(plain, out)).is_some_and(&mut *hit)
+                })
+            },
+        )
     }
 }
 
@@ -267,11 +278,23 @@ mod tests {
         for order in [u32::to_be_bytes, u32::to_le_bytes] {
             for text in [text, &text[3..]] {
                 let wide: Vec<u8> = text.chars().flat_map(|c| order(c.into())).collect();
-                assert_eq!(forms(&[], &wide)[1..], [text, &text.replace("\\u0065", "e")]);
+                let seen = forms(&[], &wide);
+                assert_eq!(seen[1], text);
+                assert_eq!(seen.last(), Some(&text.replace("\\u0065", "e")));
             }
         }
         // No character, and what is left of one.
         assert_eq!(forms(&[], b"\0\0\0{\0\x11\0\0\0\0")[1], "{\u{fffd}");
+    }
+
+    #[test]
+    fn what_only_looks_wide_is_read_as_it_is_too() {
+        let part = "--b\r\nContent-Type: application/json\r\n\r\n{\"a\":\"\\u0065vil\"}\r\n--b--";
+        for start in ["x\0", "x\0\0\0", "\0x"] {
+            let body = format!("{start}\r\n{part}");
+            let seen = forms(&["multipart/form-data; boundary=b"], body.as_bytes());
+            assert!(seen.iter().any(|form| form.contains("\"evil\"")), "{seen:?}");
+        }
     }
 
     #[test]
