@@ -11,14 +11,20 @@ use memchr::memmem::find;
 /// where nothing has to be done. O(length).
 ///
 /// Character references and the five predefined entities become characters; the marks of
-/// a CDATA section go and what is between them stays as it is; comments go. A reference
-/// to a character that XML does not have stays, as do sections and comments without an end.
+/// a CDATA section go and what is between them stays as it is; comments and processing
+/// instructions go. A reference to a character that XML does not have stays, as does what has no end.
 pub(super) fn decode(raw: &[u8], out: &mut Vec<u8>) -> bool {
-    // Most documents are tags and text: two searches that stop nowhere.
-    let first = [memchr::memchr(b'&', raw), find(raw, b"<!")].into_iter().flatten().min();
+    // Most documents are tags and text: searches that stop nowhere.
+    let has_marks = memchr::memchr(b'&', raw).is_some()
+        || find(raw, b"<!").is_some()
+        // Most begin with <?xml, which cuts no text.
+        || raw.get(2..).is_some_and(|rest| find(rest, b"<?").is_some());
+    if !has_marks {
+        return false;
+    }
     // Up to where the text was copied, and up to where it was looked at.
-    let (mut copied, Some(mut at)) = (0, first) else { return false };
-    let mut marks = Marks { sections: true, comments: true };
+    let (mut copied, mut at) = (0, 0);
+    let mut marks = Marks { sections: true, comments: true, instructions: true };
     while let Some(found) = memchr::memchr2(b'&', b'<', &raw[at..]) {
         at += found;
         let Some((plain, length)) = marks.read(&raw[at..]) else {
@@ -50,6 +56,7 @@ enum Plain<'t> {
 struct Marks {
     sections: bool,
     comments: bool,
+    instructions: bool,
 }
 
 impl Marks {
@@ -57,6 +64,7 @@ impl Marks {
     fn read<'t>(&mut self, text: &'t [u8]) -> Option<(Plain<'t>, usize)> {
         const SECTION: (&[u8], &[u8]) = (b"<![CDATA[", b"]]>");
         const COMMENT: (&[u8], &[u8]) = (b"<!--", b"-->");
+        const INSTRUCTION: (&[u8], &[u8]) = (b"<?", b"?>");
         match text {
             [b'&', ..] => {
                 let (character, length) = reference(text)?;
@@ -68,6 +76,10 @@ impl Marks {
             }
             [b'<', b'!', b'-', ..] => {
                 let (_, length) = between(text, COMMENT, &mut self.comments)?;
+                Some((Plain::Text(b""), length))
+            }
+            [b'<', b'?', ..] => {
+                let (_, length) = between(text, INSTRUCTION, &mut self.instructions)?;
                 Some((Plain::Text(b""), length))
             }
             _ => None,
@@ -146,6 +158,12 @@ mod tests {
                 "<![CDATA[open e <!-- open <![CDATA[ x ]]",
             ),
             ("<!-- open &lt;", "<!-- open <"),
+            ("ev<?x y?>il <?open &lt;", "evil <?open <"),
+            // What stands inside one is no mark.
+            ("<?x <!-- ?>&#101;vil<?x --> ?>", "evil"),
+            ("<?x <![CDATA[ ?>&#101;vil<?x ]]> ?>", "evil"),
+            ("<!-- <? -->&#101;vil<!-- ?> -->", "evil"),
+            ("<?xml version='1.0'?><a/>", "<?xml version='1.0'?><a/>"),
         ] {
             assert_eq!(plain(raw), expected, "{raw}");
         }
@@ -154,7 +172,7 @@ mod tests {
     #[test]
     fn ends_that_are_missing_are_looked_for_once() {
         // Quadratic, this would take minutes.
-        for mark in ["<![CDATA[", "<!--", "&#1", "&"] {
+        for mark in ["<![CDATA[", "<!--", "<?", "&#1", "&"] {
             let raw = mark.repeat(1 << 18);
             assert!(!decode(raw.as_bytes(), &mut Vec::new()), "{mark}");
         }
