@@ -77,7 +77,7 @@ impl<'m> Banned<'m> {
 
     /// Adds a ban, or makes the one of the same key last longer.
     pub fn insert(&self, ban: &Ban, hash: u64, now: u64) {
-        if self.is_idle(now) {
+        if self.is_idle(now) && self.0.get(at::MARKED) != 0 {
             self.clear_marks();
         }
         // Before the ban is there, so that everybody looks for it.
@@ -109,6 +109,7 @@ impl<'m> Banned<'m> {
         }
         // Before the ban is there, so that nobody stops short of it.
         for bucket in self.buckets_of(hash).take_while(|bucket| *bucket != chosen) {
+            self.0.set(at::MARKED, 1);
             self.0.set(bucket + MARK, 1);
         }
         self.write(chosen, slot, ban);
@@ -137,12 +138,15 @@ impl<'m> Banned<'m> {
         for number in 0..self.0.buckets {
             self.0.set(self.0.bucket(number) + MARK, 0);
         }
+        self.0.set(at::MARKED, 0);
     }
 
-    /// All bans that hold.
+    /// All bans that hold. Where there are none, the table is left alone: memory that was
+    /// never touched costs nothing.
     pub fn iter(&self, now: u64) -> impl Iterator<Item = Ban> + use<'m> {
         let own = *self;
-        let buckets = (0..own.0.buckets).map(move |number| own.0.bucket(number));
+        let count = if own.is_idle(now) { 0 } else { own.0.buckets };
+        let buckets = (0..count).map(move |number| own.0.bucket(number));
         buckets
             .flat_map(|bucket| (0..SLOTS).map(move |slot| (bucket, slot)))
             .filter(move |(bucket, slot)| own.tag(*bucket, *slot) != 0)

@@ -47,6 +47,8 @@ pub mod at {
 
     /// When the last of all bans ends.
     pub const LAST_END: usize = 16;
+    /// Not 0 once any bucket has a mark.
+    pub const MARKED: usize = 17;
 
     /// Blocked requests that were counted.
     pub const COUNTED: usize = 24;
