@@ -1,6 +1,7 @@
 //! What a body holds, read character by character.
 
-/// A document with its references as characters, CDATA sections joined, comments gone.
+/// A document with its references as characters, CDATA sections joined, comments and
+/// processing instructions gone.
 pub fn xml(raw: &[u8]) -> Vec<u8> {
     let mut plain = Vec::new();
     let mut at = 0;
@@ -10,6 +11,8 @@ pub fn xml(raw: &[u8]) -> Vec<u8> {
             plain.extend_from_slice(inside);
             at += length;
         } else if let Some((_, length)) = between(rest, b"<!--", b"-->") {
+            at += length;
+        } else if let Some((_, length)) = between(rest, b"<?", b"?>") {
             at += length;
         } else if let Some((character, length)) = reference(rest) {
             plain.extend_from_slice(character.to_string().as_bytes());
