@@ -13,7 +13,7 @@ use country::{Countries, Event, Follower};
 use crate::directives::CountryFile;
 use crate::ffi::{log, os};
 use crate::guard::guard;
-use crate::worker::{self, NO_FILE, locked, number_of};
+use crate::worker::{self, GONE, NO_FILE, locked, number_of};
 use crate::zone::{Counter, Table};
 
 /// Why the file there is now is not in force; `None` where it is.
@@ -55,16 +55,17 @@ impl Watch {
                 true
             }
             Ok(Event::Refused(why)) => {
-                self.refuse(&format!("refused: {why}"));
+                self.refuse(number(&self.path), &format!("refused: {why}"));
                 false
             }
             Ok(Event::Missing) => {
-                self.refuse("does not exist");
+                self.refuse(NO_FILE, "does not exist");
                 false
             }
             Err(panic) => {
                 worker::count(Counter::Errors);
-                self.refuse(&format!("refused: reading it failed, panic at {panic}"));
+                let what = format!("refused: reading it failed, panic at {panic}");
+                self.refuse(number(&self.path), &what);
                 false
             }
         }
@@ -87,13 +88,14 @@ impl Watch {
         }
     }
 
-    fn refuse(&self, what: &str) {
+    /// Reports what is wrong with the file of this number.
+    fn refuse(&self, file: u64, what: &str) {
         worker::count(Counter::Refusals);
         let instead = match self.in_force {
             Some(_) => "the one before it stays until the worker ends",
             None => "every country is unknown",
         };
-        if self.table.is_none_or(|table| table.complain_about_countries(number(&self.path))) {
+        if self.table.is_none_or(|table| table.complain_about_countries(file)) {
             log::cycle(
                 log::Level::Warn,
                 format_args!("nwaf: country database {} {what}; {instead}", self.path.display()),
@@ -105,5 +107,5 @@ impl Watch {
 
 /// The number of what a name leads to, so that a change behind a link is one.
 fn number(path: &Path) -> u64 {
-    std::fs::metadata(path).as_ref().map_or(NO_FILE, number_of)
+    std::fs::metadata(path).as_ref().map_or(GONE, number_of)
 }

@@ -52,6 +52,8 @@ const INTERVAL: Duration = Duration::from_millis(50);
 const INTERVAL_AFTER_PANIC: Duration = Duration::from_secs(5);
 /// Numbers for [`Table::complain`] where there is no file to name.
 pub const NO_FILE: u64 = 1;
+/// The same where a file that was refused is gone by now: that it is gone is news of its own.
+pub const GONE: u64 = 2;
 
 static ACTIVE: ArcSwapOption<InForce> = ArcSwapOption::const_empty();
 static SLOT: OnceLock<&'static Slot> = OnceLock::new();
@@ -558,7 +560,7 @@ impl Pursuit {
 
 /// The number of a published file, which is no link.
 fn number_of_file(path: &Path) -> u64 {
-    std::fs::symlink_metadata(path).as_ref().map_or(NO_FILE, number_of)
+    std::fs::symlink_metadata(path).as_ref().map_or(GONE, number_of)
 }
 
 /// A number that differs between a file and its successor.
@@ -566,8 +568,8 @@ pub fn number_of(meta: &Metadata) -> u64 {
     let mut hasher = DefaultHasher::new();
     (meta.dev(), meta.ino(), meta.len(), meta.mode(), meta.uid()).hash(&mut hasher);
     (meta.mtime(), meta.mtime_nsec()).hash(&mut hasher);
-    // 0 and NO_FILE have a meaning.
-    hasher.finish().max(NO_FILE + 1)
+    // 0, NO_FILE and GONE have a meaning.
+    hasher.finish().max(GONE + 1)
 }
 
 /// What the wall clock says.

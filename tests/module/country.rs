@@ -157,6 +157,10 @@ fn a_broken_or_missing_file_keeps_what_was_known() {
     std::fs::write(&file, &bytes[..bytes.len() - 100]).expect("is written");
     refused(&node, broken);
     comes_to_be(&node, SWISS, (403, Some("CH")));
+    // Both have looked at it before it goes.
+    eventually(PATIENCE, "the other worker", || {
+        (node.nginx.status()["total"]["refusals"].as_u64() >= Some(2)).then_some(())
+    });
     std::fs::remove_file(&file).expect("is removed");
     refused(&node, "does not exist");
     comes_to_be(&node, SWISS, (403, Some("CH")));
