@@ -291,7 +291,7 @@ fn bans_and_counts_survive_a_reload_and_bans_another_size() {
 fn zones_come_and_go_under_attack() {
     let _turn = among_others();
     let site = Site { workers: 4, http: "nwaf on; nwaf_zone 64k;".into(), ..Site::default() };
-    let mut limited = Limited::start("rate=50r/s block_time=1", site);
+    let mut limited = Limited::start("rate=5r/s block_time=1", site);
     let address = limited.node.nginx.address();
     let done = Arc::new(AtomicBool::new(false));
     let attackers: Vec<_> = (0..3)
