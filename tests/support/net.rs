@@ -28,6 +28,20 @@ pub fn free() -> SocketAddrV4 {
     free_on(address())
 }
 
+/// A listener of this process. Nothing comes between finding a port and using it: a process
+/// that another test starts just then holds the finder's socket for a moment.
+///
+/// # Panics
+/// When this process has used up its ports.
+pub fn listen() -> (TcpListener, SocketAddrV4) {
+    loop {
+        let address = free();
+        if let Ok(listener) = TcpListener::bind(address) {
+            return (listener, address);
+        }
+    }
+}
+
 /// A port on which nothing listens, for programs that choose the address themselves.
 ///
 /// # Panics

@@ -2,7 +2,7 @@
 //! it while it is still arriving.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddrV4, TcpListener, TcpStream};
+use std::net::{SocketAddrV4, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -20,8 +20,7 @@ impl Recorder {
     /// # Panics
     /// When it cannot listen.
     pub fn start() -> Self {
-        let address = net::free();
-        let listener = TcpListener::bind(address).expect("a free address");
+        let (listener, address) = net::listen();
         let connections = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&connections);
         thread::spawn(move || {
