@@ -1,7 +1,7 @@
 //! Other protocols: WebSocket, gRPC, HTTP/2, FastCGI, and bodies too large for memory.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddrV4, TcpListener, TcpStream};
+use std::net::{SocketAddrV4, TcpStream};
 use std::thread;
 
 use support::h2::{self, H2};
@@ -20,8 +20,7 @@ fn read_head(stream: &mut TcpStream) -> String {
 
 /// A server that takes each connection to `serve`; its threads end with the test process.
 fn serving(serve: impl Fn(TcpStream) + Send + Copy + 'static) -> SocketAddrV4 {
-    let address = net::free();
-    let listener = TcpListener::bind(address).expect("a free address");
+    let (listener, address) = net::listen();
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             thread::spawn(move || serve(stream));
