@@ -21,12 +21,8 @@ const MAX_WORDS: usize = 1 << 32;
 /// Where the words of the head are. The first line is written once, the second by
 /// whoever holds the lock, and the third is read by every request.
 pub mod at {
-    /// Names the layout.
-    pub const MAGIC: usize = 0;
-    /// How many words there are.
-    pub const WORDS: usize = 1;
     /// Three words nobody outside can know.
-    pub const SEEDS: usize = 2;
+    pub const SEEDS: usize = 0;
 
     /// Not 0 while the counts are changed.
     pub const BUSY: usize = 8;
@@ -66,9 +62,6 @@ pub mod at {
     pub const TOLD_AT: usize = 30;
     pub const TOLD: usize = 31;
 }
-
-/// Names this layout.
-pub const MAGIC: u64 = u64::from_le_bytes(*b"nwafzn\x00\x01");
 
 /// The words of a zone, with the sizes of its parts.
 #[derive(Debug, Clone, Copy)]

@@ -6,7 +6,7 @@ pub use crate::banned::Ban;
 use crate::banned::Banned;
 use crate::counts::{Counts, Rate};
 use crate::key::Key;
-use crate::memory::{MAGIC, MIN_WORDS, Memory, at};
+use crate::memory::{MIN_WORDS, Memory, at};
 
 /// Mutual exclusion among everybody who shares the words.
 pub trait Lock {
@@ -87,19 +87,10 @@ impl<'m, L: Lock> Zone<'m, L> {
     /// know. `None` where the words are too few or too many.
     pub fn create(words: &'m [AtomicU64], seeds: [u64; 3], lock: L) -> Option<Self> {
         let memory = Memory::new(words)?;
-        memory.set(at::WORDS, words.len() as u64);
         for (nth, seed) in seeds.into_iter().enumerate() {
             memory.set(at::SEEDS + nth, seed);
         }
-        memory.word(at::MAGIC)?.store(MAGIC, Ordering::Release);
         Some(Self { memory, lock })
-    }
-
-    /// The zone that somebody has made of these words; `None` where it is none of this layout.
-    pub fn attach(words: &'m [AtomicU64], lock: L) -> Option<Self> {
-        let memory = Memory::new(words)?;
-        let named = memory.word(at::MAGIC)?.load(Ordering::Acquire) == MAGIC;
-        (named && memory.get(at::WORDS) == words.len() as u64).then_some(Self { memory, lock })
     }
 
     /// Whether nobody is banned at `now`. One load.
