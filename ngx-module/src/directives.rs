@@ -457,14 +457,6 @@ pub fn size(value: &str) -> Option<usize> {
 /// # Errors
 /// A path that is no directory, or one that everybody may write to.
 pub fn trust_of(path: &Path) -> Result<Trust, DirError> {
-    let meta = fs::metadata(path).map_err(DirError::Io)?;
-    if !meta.is_dir() {
-        let why = "is not a directory; name the directory syncd publishes to";
-        return Err(DirError::Refused(why.to_owned()));
-    }
-    if meta.mode() & 0o002 != 0 {
-        let why = "is writable by everybody, who could so put rules in force; chmod o-w it";
-        return Err(DirError::Refused(why.to_owned()));
-    }
+    let meta = inspect_dir(path, "name the directory syncd publishes to")?;
     Ok(Trust { owner: meta.uid() })
 }

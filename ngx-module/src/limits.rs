@@ -3,8 +3,9 @@
 //! Counting itself is in the crate `bans`; here it meets the request. A request that
 //! is not blocked asks without a lock, and where nobody is banned with one look at one word.
 //!
-//! Invariants: a main request is counted at most once, for each limit of its hosts; only what a place really blocks
-//! is counted, never what it observes; what the white lists let through never comes here.
+//! Invariants: a main request is counted at most once for each limit of its hosts; only what
+//! a place really blocks is counted, never what it observes; what the white lists let
+//! through never comes here.
 
 #![forbid(unsafe_code)]
 

@@ -423,7 +423,7 @@ unsafe fn value(cf: *mut ngx_conf_t) -> String {
 ///
 /// # Safety
 /// `cf` must be the configuration being read, at a directive.
-unsafe fn values(cf: *mut ngx_conf_t) -> Vec<String> {
+pub(super) unsafe fn values(cf: *mut ngx_conf_t) -> Vec<String> {
     // SAFETY: by this function's contract the words are the directive and its arguments.
     unsafe {
         let words = (*(*cf).args).as_slice::<ngx_str_t>().iter().skip(1);

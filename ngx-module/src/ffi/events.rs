@@ -7,13 +7,13 @@ use std::ffi::{c_char, c_void};
 use nginx_sys::{
     NGX_OK, ngx_command_t, ngx_conf_t, ngx_http_conf_ctx_t, ngx_http_core_main_conf_t,
     ngx_http_core_module, ngx_http_phases_NGX_HTTP_LOG_PHASE as LOG, ngx_http_request_t, ngx_int_t,
-    ngx_str_t, ngx_test_config,
+    ngx_test_config,
 };
 
-use super::commands::{CONF_ERROR, DUPLICATE, OK, name, refuse};
+use super::commands::{CONF_ERROR, DUPLICATE, OK, name, refuse, values};
 use super::log::{self, Level};
 use super::request::Request;
-use super::{bytes, edge, hooks};
+use super::{edge, hooks};
 use crate::directives::{Checked, MainConf};
 use crate::journal::JournalConf;
 use crate::record;
@@ -57,7 +57,7 @@ pub(super) extern "C" fn set_mask(
         // SAFETY: as in `set_journal`.
         unsafe {
             let conf = &mut *conf.cast::<MainConf>();
-            for word in words(cf) {
+            for word in values(cf) {
                 if let Err(why) = conf.masks.add(&word) {
                     refuse(cf, &name(command), &word, &why.to_string());
                     return CONF_ERROR;
@@ -81,7 +81,7 @@ unsafe fn set<T>(
     }
     // SAFETY: by this function's contract.
     unsafe {
-        let words = words(cf);
+        let words = values(cf);
         let value = words.first().map_or("", String::as_str);
         let option = words.get(1).map(String::as_str);
         match parse(value, option) {
@@ -99,18 +99,6 @@ unsafe fn set<T>(
             }
         }
     }
-}
-
-/// The directive's arguments.
-///
-/// # Safety
-/// `cf` must be the configuration being read, at a directive.
-unsafe fn words(cf: *mut ngx_conf_t) -> Vec<String> {
-    // SAFETY: by this function's contract the words are the directive and its arguments.
-    let words = unsafe { (*(*cf).args).as_slice::<ngx_str_t>() };
-    // SAFETY: as above; they live while the directive is read.
-    let text = |word| String::from_utf8_lossy(unsafe { bytes(word) }).into_owned();
-    words.iter().skip(1).map(text).collect()
 }
 
 /// Asks nginx for the log phase where anything is recorded; `false` where it has no memory.
