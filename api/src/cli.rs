@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-
-use crate::key::Scope;
+use store::{DEFAULT_WAF, Scope};
 
 /// The settings API of nwaf: takes changes from operators, hands the policy to nodes.
 #[derive(Debug, Parser)]
@@ -33,6 +32,12 @@ pub enum Command {
         #[command(subcommand)]
         command: KeyCommand,
     },
+    /// Create, list and remove WAF ids: policies of their own in one installation
+    Waf {
+        /// What to do
+        #[command(subcommand)]
+        command: WafCommand,
+    },
     /// Mark the database as restored from a backup
     Session {
         /// What to do
@@ -49,11 +54,14 @@ pub enum KeyCommand {
         /// A name for the key, as it appears in the action log
         #[arg(long)]
         name: String,
-        /// What the key may do: admin, node or read
+        /// What the key may do: admin, node, mlc or read
         #[arg(long)]
         scope: Scope,
+        /// Name of the WAF id whose policy it opens
+        #[arg(long, default_value = DEFAULT_WAF)]
+        waf: String,
     },
-    /// List names, scopes and times of creation
+    /// List names, scopes, times of creation and WAF ids
     List,
     /// Revoke a key, at once
     Revoke {
@@ -62,9 +70,30 @@ pub enum KeyCommand {
     },
 }
 
+/// Commands on WAF ids.
+#[derive(Debug, Subcommand)]
+pub enum WafCommand {
+    /// Create a WAF id with an empty policy
+    Create {
+        /// A name for it
+        #[arg(long)]
+        name: String,
+    },
+    /// List numbers, names and revisions (session and generation)
+    List,
+    /// Remove a WAF id with its policy, keys, nodes and records, for ever
+    Remove {
+        /// Its name
+        name: String,
+        /// Say that this is meant
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
 /// Commands on the session.
 #[derive(Debug, Subcommand)]
 pub enum SessionCommand {
-    /// Begin a new session, so that nodes take the restored policy
+    /// Begin a new session of every WAF id, so that nodes take the restored policy
     Renew,
 }

@@ -1,95 +1,48 @@
-//! Commands that work on the database and end: keys, sessions.
+//! Commands that work on the database and end: keys, WAF ids, sessions.
 
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use store::{DEFAULT_WAF, KeyRow, Role, Scope, Store, StoreError, WafState};
+
 use crate::Failure;
-use crate::cli::{Command, KeyCommand, SessionCommand};
+use crate::cli::{Command, KeyCommand, SessionCommand, WafCommand};
 use crate::config::Config;
-use crate::key::{self, Digest, Scope};
+use crate::database;
+use crate::key::{self, Digest};
 use crate::service::now_ms;
-use crate::store::{KeyRow, Mode, Sqlite, Store, StoreError};
-
-/// Opens the configured database; creates it, readable for its owner only, unless
-/// the read-only mode is on.
-///
-/// # Errors
-/// The file cannot be created or opened.
-pub async fn open(config: &Config) -> Result<Sqlite, Failure> {
-    let path = &config.database;
-    let mode = if config.ro_mode {
-        Mode::ReadOnly
-    } else {
-        create(path)?;
-        Mode::ReadWrite { now_ms: u64::try_from(now_ms()).unwrap_or_default() }
-    };
-    check(path, !config.ro_mode)?;
-    Sqlite::open(path, mode).await.map_err(|source| in_database(config, source))
-}
-
-/// SQLite says "cannot open" to everything; the system says why.
-fn check(path: &Path, writes: bool) -> Result<(), Failure> {
-    if path.is_dir() {
-        return Err(Failure::Setup(format!(
-            "database: {:?} is a directory; name a file in it",
-            path.display().to_string()
-        )));
-    }
-    match std::fs::OpenOptions::new().read(true).write(writes).open(path) {
-        Err(source) if source.kind() == std::io::ErrorKind::PermissionDenied => {
-            let what = "the database cannot be opened; give this user the right to it";
-            Err(Failure::Io { what, source })
-        }
-        // A file that is missing in read-only mode is for SQLite to name.
-        _ => Ok(()),
-    }
-}
-
-/// SQLite itself would create the file with the rights of the umask.
-fn create(path: &Path) -> Result<(), Failure> {
-    let created = std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path);
-    match created {
-        Ok(_) => Ok(()),
-        Err(why) if why.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(why) if why.kind() == std::io::ErrorKind::PermissionDenied => {
-            Err(Failure::Io { what: "the database cannot be created", source: why })
-        }
-        Err(why) => Err(Failure::Setup(format!(
-            "database: {:?} cannot be created: {why}; create its directory, or name another place",
-            path.display().to_string()
-        ))),
-    }
-}
-
-/// Names the database in an error.
-pub fn in_database(config: &Config, source: StoreError) -> Failure {
-    Failure::Store { path: config.database.display().to_string(), source }
-}
 
 /// Runs a command.
 ///
 /// # Errors
 /// The database does not answer; the command asks for what cannot be.
 pub async fn run(config: &Config, command: Command) -> Result<(), Failure> {
-    let writes = !matches!(command, Command::Key { command: KeyCommand::List });
-    if writes && config.ro_mode {
+    let only_reads = matches!(
+        command,
+        Command::Key { command: KeyCommand::List } | Command::Waf { command: WafCommand::List }
+    );
+    if !only_reads && config.ro_mode {
         let reason = "ro_mode is on; run the command on the primary server";
         return Err(Failure::Refused(reason.to_owned()));
     }
-    let store = open(config).await?;
-    let outcome = on_store(config, &store, command).await;
+    let store = database::open(config).await?;
+    let outcome = match command {
+        Command::Key { command } => on_keys(config, &*store, command).await,
+        Command::Waf { command } => on_wafs(config, &*store, command).await,
+        Command::Session { command: SessionCommand::Renew } => renew(config, &*store).await,
+    };
     store.close().await;
     outcome
 }
 
-async fn on_store(config: &Config, store: &dyn Store, command: Command) -> Result<(), Failure> {
-    let failed = |why| in_database(config, why);
+async fn on_keys(config: &Config, store: &dyn Store, command: KeyCommand) -> Result<(), Failure> {
+    let failed = |why| Failure::store(config, why);
     match command {
-        Command::Key { command: KeyCommand::Create { name, scope } } => {
-            key::check_name(&name).map_err(Failure::Refused)?;
+        KeyCommand::Create { name, scope, waf } => {
+            key::check_name("key", &name).map_err(Failure::Refused)?;
+            let waf = find_waf(config, store, &waf).await?;
             let key = key::generate().map_err(|why| Failure::Refused(why.to_string()))?;
-            match store.add_key(row(&name, scope, &key)).await {
-                Err(StoreError::KeyExists) => Err(Failure::Refused(format!(
+            match store.add_key(row(&name, waf.id, scope, &key)).await {
+                Err(StoreError::Exists) => Err(Failure::Refused(format!(
                     "a key with the name {name:?} exists; revoke it or choose another name"
                 ))),
                 Err(why) => Err(failed(why)),
@@ -99,14 +52,16 @@ async fn on_store(config: &Config, store: &dyn Store, command: Command) -> Resul
                 }
             }
         }
-        Command::Key { command: KeyCommand::List } => {
-            for key in store.keys().await.map_err(failed)? {
+        KeyCommand::List => {
+            let wafs = store.pulse().await.map_err(failed)?;
+            for key in store.keys().await.map_err(failed)?.1 {
+                let waf = wafs.waf(key.waf).map_or("-", |waf| waf.name.as_str());
                 let created = crate::http::rfc3339(key.created_ms);
-                println!("{}\t{}\t{created}", key.name, key.scope.name());
+                println!("{}\t{}\t{created}\t{waf}", key.name, key.scope.name());
             }
             Ok(())
         }
-        Command::Key { command: KeyCommand::Revoke { name } } => {
+        KeyCommand::Revoke { name } => {
             if store.remove_key(&name).await.map_err(failed)? {
                 println!("revoked {name}");
                 return Ok(());
@@ -114,18 +69,77 @@ async fn on_store(config: &Config, store: &dyn Store, command: Command) -> Resul
             let reason = format!("there is no key with the name {name:?}; see nwaf-api key list");
             Err(Failure::Refused(reason))
         }
-        Command::Session { command: SessionCommand::Renew } => {
+    }
+}
+
+async fn on_wafs(config: &Config, store: &dyn Store, command: WafCommand) -> Result<(), Failure> {
+    let failed = |why| Failure::store(config, why);
+    match command {
+        WafCommand::Create { name } => {
+            key::check_name("WAF id", &name).map_err(Failure::Refused)?;
             let now = u64::try_from(now_ms()).unwrap_or_default();
-            let revision = store.renew_session(now).await.map_err(failed)?;
-            println!("session {} generation {}", revision.session, revision.generation);
+            match store.add_waf(&name, now).await {
+                Err(StoreError::Exists) => {
+                    Err(Failure::Refused(format!("a WAF id with the name {name:?} exists")))
+                }
+                Err(why @ StoreError::TooManyWafs) => {
+                    Err(Failure::Refused(format!("{why}; remove those that are not needed")))
+                }
+                Err(why) => Err(failed(why)),
+                Ok(id) => {
+                    println!(
+                        "created {name} ({id}); give it keys with nwaf-api key create --waf {name}"
+                    );
+                    Ok(())
+                }
+            }
+        }
+        WafCommand::List => {
+            for waf in store.pulse().await.map_err(failed)?.wafs {
+                println!("{}\t{}\t{}", waf.id, waf.name, waf.revision);
+            }
+            Ok(())
+        }
+        WafCommand::Remove { name, yes } => {
+            let waf = find_waf(config, store, &name).await?;
+            if !yes {
+                return Err(Failure::Refused(format!(
+                    "this removes the policy, the keys and every record of {name:?} for ever; \
+                     if that is meant, add --yes"
+                )));
+            }
+            if waf.name == DEFAULT_WAF {
+                let reason = format!("{DEFAULT_WAF:?} is there in every installation and stays");
+                return Err(Failure::Refused(reason));
+            }
+            store.remove_waf(waf.id).await.map_err(failed)?;
+            println!("removed {name}");
             Ok(())
         }
     }
 }
 
-fn row(name: &str, scope: Scope, key: &str) -> KeyRow {
+async fn renew(config: &Config, store: &dyn Store) -> Result<(), Failure> {
+    let failed = |why| Failure::store(config, why);
+    let now = u64::try_from(now_ms()).unwrap_or_default();
+    store.renew_sessions(now).await.map_err(failed)?;
+    for waf in store.pulse().await.map_err(failed)?.wafs {
+        let wire::v2::Revision { session, generation } = waf.revision;
+        println!("session {session} generation {generation} of {}", waf.name);
+    }
+    Ok(())
+}
+
+async fn find_waf(config: &Config, store: &dyn Store, name: &str) -> Result<WafState, Failure> {
+    let pulse = store.pulse().await.map_err(|why| Failure::store(config, why))?;
+    pulse.wafs.into_iter().find(|waf| waf.name == name).ok_or_else(|| {
+        Failure::Refused(format!("there is no WAF id {name:?}; see nwaf-api waf list"))
+    })
+}
+
+fn row(name: &str, waf: store::WafId, scope: Scope, key: &str) -> KeyRow {
     let digest = Digest::of_key(key).into_string();
-    KeyRow { name: name.to_owned(), scope, digest, created_ms: now_ms() }
+    KeyRow { name: name.to_owned(), waf, scope, digest, created_ms: now_ms() }
 }
 
 /// Name of the key that comes from a file.
@@ -154,9 +168,10 @@ pub async fn bootstrap(config: &Config, store: &dyn Store, path: &Path) -> Resul
             key::BOOTSTRAP_CHARS_MIN
         )));
     }
-    let failed = |why| in_database(config, why);
-    let keys = store.keys().await.map_err(failed)?;
-    let row = row(BOOTSTRAP_NAME, Scope::Admin, key);
+    let failed = |why| Failure::store(config, why);
+    let (_, keys) = store.keys().await.map_err(failed)?;
+    let waf = find_waf(config, store, DEFAULT_WAF).await?;
+    let row = row(BOOTSTRAP_NAME, waf.id, Scope::Admin, key);
     if let Some(found) = keys.iter().find(|found| found.digest == row.digest) {
         if found.scope == Scope::Admin {
             return Ok(());
@@ -167,8 +182,9 @@ pub async fn bootstrap(config: &Config, store: &dyn Store, path: &Path) -> Resul
             found.scope.name()
         )));
     }
-    if config.ro_mode {
-        tracing::warn!("ro_mode is on: the key of {VARIABLE} is not created");
+    let is_replica = matches!(store.pulse().await.map_err(failed)?.role, Role::Replica { .. });
+    if config.ro_mode || is_replica {
+        tracing::warn!("the database takes no writes: the key of {VARIABLE} is not created");
         return Ok(());
     }
     if store.remove_key(BOOTSTRAP_NAME).await.map_err(failed)? {

@@ -10,6 +10,8 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
+use crate::database::Database;
+
 /// Where the file is looked for when no `--config` is given.
 pub const DEFAULT_PATH: &str = "/etc/nwaf/api.toml";
 /// Largest body of a write: room for some two million addresses.
@@ -28,8 +30,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where metrics are served, if anywhere.
     pub metrics_listen: Option<SocketAddr>,
-    /// The database file.
-    pub database: PathBuf,
+    /// The database.
+    pub database: Database,
     /// Every write is refused with 503.
     pub ro_mode: bool,
     /// Days the action log is kept; 0 keeps it for ever.
@@ -129,7 +131,7 @@ impl Config {
         let (place, url) = pick("database", file.database).unwrap_or_else(|| {
             ("database".into(), "sqlite:///var/lib/nwaf/api/settings.db".into())
         });
-        let database = database(place, url)?;
+        let database = database(place, &url)?;
         let ro_mode = pick("ro_mode", file.ro_mode.map(|on| on.to_string()))
             .map(|given| parse(given, "write true or false"))
             .transpose()?
@@ -150,14 +152,14 @@ impl Config {
         Ok(Self { listen, metrics_listen, database, ro_mode, events_retention_days, body_limit })
     }
 
-    /// The configuration as a file that means the same. It holds no secrets.
+    /// The configuration as a file that means the same, but for passwords, which it has not.
     pub fn to_toml(&self) -> String {
         let text = |value: String| toml::Value::String(value).to_string();
         let mut lines = vec![format!("listen = {}", text(self.listen.to_string()))];
         if let Some(address) = self.metrics_listen {
             lines.push(format!("metrics_listen = {}", text(address.to_string())));
         }
-        lines.push(format!("database = {}", text(format!("sqlite://{}", self.database.display()))));
+        lines.push(format!("database = {}", text(self.database.to_string())));
         lines.push(format!("ro_mode = {}", self.ro_mode));
         lines.push(format!("events_retention_days = {}", self.events_retention_days));
         lines.push(format!("body_limit = {}", self.body_limit));
@@ -165,24 +167,14 @@ impl Config {
     }
 }
 
-fn database(place: String, url: String) -> Result<PathBuf, ConfigError> {
-    const REMEDY: &str = "write sqlite://PATH, for example sqlite:///var/lib/nwaf/api/settings.db";
-    let refuse = |reason: &str, value: &str| ConfigError::Value {
-        place: place.clone(),
-        value: value.to_owned(),
-        reason: reason.to_owned(),
-        remedy: REMEDY,
-    };
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        // The URL is not repeated: it usually holds a password.
-        return Err(refuse("PostgreSQL is not in this version", "postgres://..."));
-    }
-    match url.strip_prefix("sqlite://") {
-        None => Err(refuse("this is not the URL of a database", &url)),
-        Some("") => Err(refuse("there is no path after sqlite://", &url)),
-        Some(path) if path.starts_with(':') => Err(refuse("a database in memory forgets", &url)),
-        Some(path) => Ok(PathBuf::from(path)),
-    }
+fn database(place: String, url: &str) -> Result<Database, ConfigError> {
+    Database::parse(url).map_err(|(reason, value)| ConfigError::Value {
+        place,
+        value,
+        reason,
+        remedy: "write sqlite://PATH, for example sqlite:///var/lib/nwaf/api/settings.db, \
+                 or postgres://USER:PASSWORD@HOST:PORT/NAME",
+    })
 }
 
 fn parse<T: FromStr<Err: Display>>(
@@ -241,11 +233,11 @@ mod tests {
         assert_eq!(config.listen.to_string(), "[::1]:0");
         assert!(config.ro_mode && config.metrics_listen.is_none());
         assert_eq!(config.body_limit, 2048);
-        assert_eq!(config.database, Path::new("a.db"));
+        assert_eq!(config.database, Database::Sqlite("a.db".into()));
         assert_eq!(built(&config.to_toml(), &[]).unwrap(), config);
         let default = built("", &[]).unwrap();
         assert_eq!(default.listen.to_string(), "127.0.0.1:8080");
-        assert_eq!(default.database, Path::new("/var/lib/nwaf/api/settings.db"));
+        assert_eq!(default.database, Database::Sqlite("/var/lib/nwaf/api/settings.db".into()));
     }
 
     #[test]
@@ -254,7 +246,7 @@ mod tests {
         assert!(unknown.contains("line 2, column 1") && unknown.contains("listen_on"), "{unknown}");
         for (text, part) in [
             ("listen = 'localhost'", "listen"),
-            ("database = 'postgres://u:secret@h/d'", "not in this version"),
+            ("database = 'postgres://u:secret@h:x/d'", "postgres://u:...@h:x/d"),
             ("database = 'mysql://x'", "sqlite://PATH"),
             ("database = 'sqlite://'", "no path"),
             ("database = 'sqlite://:memory:'", "forgets"),

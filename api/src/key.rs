@@ -4,13 +4,11 @@
 //! the SHA-256 of it (the specification allows both), so what is stored is the
 //! SHA-256 of that SHA-256: whoever reads the database has nothing to show.
 
-use std::str::FromStr;
-
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use crate::store::KeyRow;
+use store::KeyRow;
 
 /// Random bytes of a key.
 const KEY_BYTES: usize = 32;
@@ -18,39 +16,6 @@ const KEY_BYTES: usize = 32;
 pub const BOOTSTRAP_CHARS_MIN: usize = 16;
 /// Longest name of a key, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
-
-/// What a key may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
-    /// Everything.
-    Admin,
-    /// What a node needs: reading the policy, reporting.
-    Node,
-    /// Reading everything.
-    Read,
-}
-
-impl Scope {
-    /// The word in commands and the database.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Admin => "admin",
-            Self::Node => "node",
-            Self::Read => "read",
-        }
-    }
-}
-
-impl FromStr for Scope {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Admin, Self::Node, Self::Read]
-            .into_iter()
-            .find(|scope| scope.name() == text)
-            .ok_or_else(|| format!("{text:?} is no scope; the scopes are admin, node, read"))
-    }
-}
 
 /// What is stored of a key: 64 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,12 +69,12 @@ pub fn generate() -> Result<Zeroizing<String>, getrandom::Error> {
 }
 
 /// # Errors
-/// Says what is wrong with the name of a key.
-pub fn check_name(name: &str) -> Result<(), String> {
+/// Says what is wrong with the name of `what`.
+pub fn check_name(what: &str, name: &str) -> Result<(), String> {
     let is_fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@');
     if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.chars().all(is_fine) {
         return Err(format!(
-            "{name:?} cannot name a key; write 1-{NAME_BYTES_MAX} of the characters a-z A-Z 0-9 - _ . @"
+            "{name:?} cannot name a {what}; write 1-{NAME_BYTES_MAX} of the characters a-z A-Z 0-9 - _ . @"
         ));
     }
     Ok(())
@@ -126,6 +91,8 @@ pub fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use store::{Scope, WafId};
+
     use super::*;
 
     #[test]
@@ -134,6 +101,7 @@ mod tests {
         assert_eq!(key.len(), 2 * KEY_BYTES);
         let row = KeyRow {
             name: "ops".into(),
+            waf: WafId::DEFAULT,
             scope: Scope::Admin,
             digest: Digest::of_key(&key).into_string(),
             created_ms: 0,
@@ -150,9 +118,9 @@ mod tests {
 
     #[test]
     fn names_are_plain() {
-        check_name("ops-1.example@x").unwrap();
+        check_name("key", "ops-1.example@x").unwrap();
         for bad in ["", "a b", "ключ", &"x".repeat(65)] {
-            assert!(check_name(bad).is_err(), "{bad:?}");
+            assert!(check_name("key", bad).is_err(), "{bad:?}");
         }
     }
 }

@@ -8,12 +8,12 @@
 mod cli;
 mod command;
 mod config;
+mod database;
 mod http;
 mod key;
 mod listen;
 mod serve;
 mod service;
-mod store;
 #[cfg(test)]
 mod tests;
 
@@ -33,8 +33,8 @@ enum Failure {
     /// A file that the configuration names.
     #[error("{0}")]
     Setup(String),
-    #[error("the database {path}: {source}")]
-    Store { path: String, source: StoreError },
+    #[error("the database {database}: {source}")]
+    Store { database: String, source: StoreError },
     #[error("{place}: cannot listen on {address}: {source}")]
     Listen { place: &'static str, address: std::net::SocketAddr, source: std::io::Error },
     #[error("{0}")]
@@ -44,6 +44,11 @@ enum Failure {
 }
 
 impl Failure {
+    /// Names the configured database in an error.
+    fn store(config: &Config, source: StoreError) -> Self {
+        Self::Store { database: config.database.to_string(), source }
+    }
+
     fn exit_code(&self) -> u8 {
         const FAILURE: u8 = 1;
         const UNAVAILABLE: u8 = 69;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use store::Role;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -16,10 +17,10 @@ use tracing_subscriber::EnvFilter;
 use crate::Failure;
 use crate::command;
 use crate::config::{Config, ConfigError};
+use crate::database;
 use crate::http::{self, App, Live};
 use crate::listen;
 use crate::service::{Service, now_ms};
-use crate::store::Store;
 
 /// How long requests may go on after the end was asked for.
 const DRAIN: Duration = Duration::from_secs(4);
@@ -27,6 +28,8 @@ const DRAIN: Duration = Duration::from_secs(4);
 const CLOSE: Duration = Duration::from_millis(800);
 /// How often old entries of the action log are forgotten.
 const FORGET_INTERVAL: Duration = Duration::from_secs(3_600);
+/// Entries that are forgotten in one transaction: writes need not wait for more.
+const FORGET_BATCH: u32 = 1_000;
 /// How often gauges are set and histograms tidied.
 const METRICS_INTERVAL: Duration = Duration::from_secs(5);
 /// Bounds of the request duration histogram, in seconds.
@@ -53,7 +56,7 @@ pub async fn run(
     config: Config,
     reload: impl Fn() -> Result<Config, ConfigError> + Send + 'static,
 ) -> Result<(), Failure> {
-    let store: Arc<dyn Store> = Arc::new(command::open(&config).await?);
+    let store = database::open(&config).await?;
     if let Some(path) = std::env::var_os("NWAF_API_BOOTSTRAP_KEY_FILE") {
         command::bootstrap(&config, &*store, Path::new(&path)).await?;
     }
@@ -90,16 +93,7 @@ pub async fn run(
         let router = Router::new().route("/metrics", get(async move || metrics_handle.render()));
         tasks.spawn(listen::serve(listener, router, stopped.clone()));
     }
-    match service.current().await {
-        Ok(current) => tracing::info!(
-            revision = %current.revision,
-            rules = current.state.rules.len(),
-            block_list = current.state.block_list.len(),
-            "the policy is loaded"
-        ),
-        // Still worth serving: the answers say what is wrong.
-        Err(why) => tracing::error!(error = %why, "the policy cannot be served"),
-    }
+    load(&service).await;
     tracing::info!("listening on {}", local(&listener, config.listen));
 
     let router = http::router(Arc::clone(&app));
@@ -116,6 +110,31 @@ pub async fn run(
         tracing::warn!("the database was not closed in time; the next start tidies it");
     }
     Ok(())
+}
+
+/// Loads every policy ahead of the nodes, and says how that went.
+async fn load(service: &Arc<Service>) {
+    let pulse = match service.pulse().await {
+        Ok(pulse) => pulse,
+        // Still worth serving: the answers say what is wrong.
+        Err(why) => return tracing::error!(error = %why, "no policy can be served"),
+    };
+    let role = if matches!(pulse.role, Role::Primary) { "primary" } else { "replica" };
+    for waf in &pulse.wafs {
+        match service.tenant(waf.id).current().await {
+            Ok(current) => tracing::info!(
+                waf = waf.name,
+                role,
+                revision = %current.revision,
+                rules = current.state.rules.len(),
+                block_list = current.state.block_list.len(),
+                "the policy is loaded"
+            ),
+            Err(why) => {
+                tracing::error!(error = %why, waf = waf.name, "the policy cannot be served");
+            }
+        }
+    }
 }
 
 /// Returns at TERM or INT; takes a new configuration at HUP.
@@ -184,13 +203,9 @@ async fn forget(service: Arc<Service>, mut days: watch::Receiver<u32>) {
     const DAY_MS: i64 = 86_400_000;
     loop {
         let keep_days = *days.borrow_and_update();
-        if keep_days > 0 {
+        if keep_days > 0 && matches!(service.role(), Role::Primary) {
             let before = now_ms() - i64::from(keep_days) * DAY_MS;
-            match service.store().forget_actions(before).await {
-                Ok(0) => {}
-                Ok(count) => tracing::info!(count, "old entries of the action log are forgotten"),
-                Err(why) => tracing::warn!(error = %why, "the action log was not tidied"),
-            }
+            forget_before(&service, before).await;
         }
         tokio::select! {
             () = tokio::time::sleep(FORGET_INTERVAL) => {}
@@ -199,11 +214,34 @@ async fn forget(service: Arc<Service>, mut days: watch::Receiver<u32>) {
     }
 }
 
+async fn forget_before(service: &Service, before_ms: i64) {
+    let mut forgotten = 0;
+    loop {
+        match service.store().forget_actions(before_ms, FORGET_BATCH).await {
+            Ok(count) => {
+                forgotten += count;
+                if count < u64::from(FORGET_BATCH) {
+                    break;
+                }
+            }
+            Err(why) => return tracing::warn!(error = %why, "the action log was not tidied"),
+        }
+    }
+    if forgotten > 0 {
+        tracing::info!(count = forgotten, "old entries of the action log are forgotten");
+    }
+}
+
 async fn watch_metrics(app: Arc<App>, handle: PrometheusHandle) {
     let mut ticks = tokio::time::interval(METRICS_INTERVAL);
     loop {
         ticks.tick().await;
-        metrics::gauge!("nwaf_api_read_only").set(f64::from(u8::from(app.live().read_only)));
+        let role = app.service.role();
+        let read_only = app.live().read_only || matches!(role, Role::Replica { .. });
+        metrics::gauge!("nwaf_api_read_only").set(f64::from(u8::from(read_only)));
+        if let Role::Replica { lag_ms: Some(lag_ms) } = role {
+            metrics::gauge!("nwaf_api_replica_lag_seconds").set(lag_ms as f64 / 1_000.0);
+        }
         handle.run_upkeep();
     }
 }

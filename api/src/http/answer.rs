@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use store::Part;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use wire::v2::Revision;
 
 use super::error::ApiError;
-use crate::service::Service;
-use crate::store::{self, Part};
+use crate::service::Tenant;
 
 /// The session of the answer's policy.
 pub const SESSION: HeaderName = HeaderName::from_static("x-nw-session");
@@ -56,7 +56,7 @@ pub fn rfc3339(unix_ms: i64) -> String {
 /// # Errors
 /// The store does not answer.
 pub async fn provenance(
-    service: &Service,
+    tenant: &Tenant,
     part: Part,
     extended: bool,
 ) -> Result<HashMap<String, wire::v1::Provenance>, ApiError> {
@@ -68,6 +68,6 @@ pub async fn provenance(
         created: rfc3339(row.created_ms),
         updated: rfc3339(row.updated_ms),
     };
-    let rows = service.store().provenance(part).await?;
+    let rows = tenant.store().provenance(tenant.waf(), part).await?;
     Ok(rows.into_iter().map(|(name, row)| (name, spelled(row))).collect())
 }

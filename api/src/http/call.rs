@@ -10,14 +10,15 @@ use std::time::Instant;
 
 use axum::extract::{ConnectInfo, FromRequest, Request};
 use axum::http::{HeaderMap, header};
+use store::{Role, Scope};
 use wire::v1::{Fields, Malformed};
 use zeroize::Zeroizing;
 
 use super::App;
 use super::body::{self, READ_BODY_MAX};
 use super::error::ApiError;
-use crate::key::{self, Scope};
-use crate::service::Actor;
+use crate::key;
+use crate::service::{Actor, Tenant};
 
 /// A request of the vendor's dialect.
 pub struct Call {
@@ -96,8 +97,27 @@ impl Call {
     ///
     /// # Errors
     /// No key, an unknown key, too many unknown keys, a key of another scope.
-    pub async fn authorize(&self, scopes: &'static [Scope]) -> Result<Actor, ApiError> {
+    pub async fn authorize(&self, scopes: &'static [Scope]) -> Result<Caller, ApiError> {
         authorize(&self.app, self.key.as_deref().map(String::as_str), self.client, scopes).await
+    }
+}
+
+/// Who was let in, and to which policy.
+pub struct Caller {
+    /// Who.
+    pub actor: Actor,
+    /// The policy the key opens.
+    pub tenant: Arc<Tenant>,
+    /// Whether the database takes writes.
+    role: Role,
+}
+
+impl Caller {
+    /// # Errors
+    /// The server takes no writes now.
+    pub fn expect_writable(&self, app: &App) -> Result<(), ApiError> {
+        let is_replica = matches!(self.role, Role::Replica { .. });
+        if app.live().read_only || is_replica { Err(ApiError::ReadOnly) } else { Ok(()) }
     }
 }
 
@@ -107,9 +127,10 @@ pub async fn authorize(
     presented: Option<&str>,
     client: IpAddr,
     scopes: &'static [Scope],
-) -> Result<Actor, ApiError> {
+) -> Result<Caller, ApiError> {
     let presented = presented.filter(|key| !key.is_empty()).ok_or(ApiError::NoKey)?;
-    let keys = app.service.store().keys().await?;
+    let pulse = app.service.pulse().await?;
+    let keys = app.service.keys(&pulse).await?;
     let Some(found) = key::find(&keys, presented) else {
         metrics::counter!("nwaf_api_auth_failures_total").increment(1);
         tracing::warn!(%client, "a wrong key was shown");
@@ -119,15 +140,14 @@ pub async fn authorize(
         });
     };
     if found.scope != Scope::Admin && !scopes.contains(&found.scope) {
-        let needs = match scopes {
-            [] => "admin",
-            [Scope::Read] => "admin or read",
-            [Scope::Node] => "admin or node",
-            _ => "admin, node or read",
-        };
-        return Err(ApiError::Forbidden { name: found.name.clone(), scope: found.scope, needs });
+        let (name, scope) = (found.name.clone(), found.scope);
+        return Err(ApiError::Forbidden { name, scope, needs: scopes });
     }
-    Ok(Actor { key: found.name.clone(), address: client.to_string() })
+    Ok(Caller {
+        actor: Actor { key: found.name.clone(), address: client.to_string() },
+        tenant: app.service.tenant(found.waf),
+        role: pulse.role,
+    })
 }
 
 /// The key of an `Authorization: Bearer` header.

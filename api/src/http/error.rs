@@ -7,12 +7,11 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use policy::Invalid;
+use store::{Scope, StoreError};
 use wire::v1::Malformed;
 use wire::v2::{ErrorBody, FieldError, Revision};
 
-use crate::key::Scope;
 use crate::service::ServiceError;
-use crate::store::StoreError;
 
 /// Refused values that one answer lists; further ones are counted in the message.
 const ERRORS_MAX: usize = 1_000;
@@ -58,8 +57,8 @@ pub enum ApiError {
         name: String,
         /// Its scope.
         scope: Scope,
-        /// Scopes that would do.
-        needs: &'static str,
+        /// Scopes that would do, beside admin.
+        needs: &'static [Scope],
     },
     /// There is no such path.
     #[error("there is no such call")]
@@ -116,7 +115,10 @@ impl ApiError {
                 ServiceError::Died(_) => (S::INTERNAL_SERVER_ERROR, "internal"),
                 ServiceError::Store(why) => match why {
                     StoreError::Corrupt { .. } => (S::INTERNAL_SERVER_ERROR, "store_corrupt"),
-                    StoreError::KeyExists => (S::CONFLICT, "key_exists"),
+                    StoreError::Exists | StoreError::TooManyWafs => (S::CONFLICT, "exists"),
+                    StoreError::ReadOnly => (S::SERVICE_UNAVAILABLE, "read_only"),
+                    // Removed after the key was found; the key went with it.
+                    StoreError::NoWaf(_) => (S::UNAUTHORIZED, "unknown_key"),
                     StoreError::Conflict { .. } | StoreError::Busy(_) => {
                         (S::SERVICE_UNAVAILABLE, "store_busy")
                     }
@@ -194,7 +196,15 @@ impl ApiError {
             Self::TooManyFailures { retry_seconds } => {
                 format!("try again in {retry_seconds} s with the right key")
             }
-            Self::Forbidden { needs, .. } => format!("use a key with the scope {needs}"),
+            Self::Forbidden { needs, .. } => {
+                let others: Vec<&str> = needs.iter().map(|scope| scope.name()).collect();
+                let scopes = match others.split_last() {
+                    None => "admin".to_owned(),
+                    Some((last, [])) => format!("admin or {last}"),
+                    Some((last, others)) => format!("admin, {} or {last}", others.join(", ")),
+                };
+                format!("use a key with the scope {scopes}")
+            }
             Self::NoSuchCall => "the calls are listed in /nw-api/v2/openapi.json".to_owned(),
             Self::MethodNotAllowed => "read with GET or POST, write with POST".to_owned(),
             Self::DeltaGone(_) => "take the whole policy with GET /nw-api/v2/bundle".to_owned(),
@@ -203,6 +213,7 @@ impl ApiError {
                 "if this is meant, send it again with \"force\": true beside the key".to_owned()
             }
             Self::Service(ServiceError::Store(why)) => match why {
+                StoreError::ReadOnly => Self::ReadOnly.remedy()?,
                 StoreError::Corrupt { .. } => {
                     "repair or remove this row, or restore the database from a backup".to_owned()
                 }

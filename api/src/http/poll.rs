@@ -18,7 +18,7 @@ use super::call;
 use super::error::ApiError;
 use super::read::POLICY_READERS;
 use super::v2::field;
-use crate::service::{Current, Known, ServiceError};
+use crate::service::{Current, Known, ServiceError, Tenant};
 
 /// Hexadecimal digits of a digest.
 const DIGEST_CHARS: usize = 64;
@@ -54,7 +54,7 @@ pub async fn bundle(State(app): State<Arc<App>>, request: Request) -> Result<Res
     let wait = query.wait()?;
     let client = Client::authorize(&app, &request, &mut query).await?;
     let current = match known {
-        None => app.service.current().await?,
+        None => client.tenant.current().await?,
         Some(known) => match client.changed(&app, &known, wait).await? {
             Some(current) => current,
             None => return Ok(unchanged(known.revision)),
@@ -87,7 +87,7 @@ pub async fn delta(State(app): State<Arc<App>>, request: Request) -> Result<Resp
     let Some(current) = client.changed(&app, &known, wait).await? else {
         return Ok(unchanged(known.revision));
     };
-    let made = app.service.delta(&known, &current).await?;
+    let made = client.tenant.delta(&known, &current).await?;
     let result = if made.is_some() { "sent" } else { "gone" };
     metrics::counter!("nwaf_api_deltas_total", "result" => result).increment(1);
     let json = made.ok_or(ApiError::DeltaGone(known.revision))?;
@@ -116,6 +116,7 @@ async fn bundle_json(current: Arc<Current>) -> Result<Bytes, ApiError> {
 struct Client {
     key: Option<String>,
     address: IpAddr,
+    tenant: Arc<Tenant>,
 }
 
 impl Client {
@@ -123,8 +124,8 @@ impl Client {
     async fn authorize(app: &App, request: &Parts, query: &mut Query) -> Result<Self, ApiError> {
         let address = call::client_address(request.extensions.get());
         let key = given_key(&request.headers, query.given.remove("key"))?;
-        call::authorize(app, key.as_deref(), address, POLICY_READERS).await?;
-        Ok(Self { key, address })
+        let caller = call::authorize(app, key.as_deref(), address, POLICY_READERS).await?;
+        Ok(Self { key, address, tenant: caller.tenant })
     }
 
     /// The policy once it is not the known one; `None` where it is after the wait.
@@ -135,7 +136,7 @@ impl Client {
         wait: Duration,
     ) -> Result<Option<Arc<Current>>, ApiError> {
         let _waiting = LongPoll::begin();
-        let changed = app.service.changed(known, wait, app.stop.clone()).await?;
+        let changed = self.tenant.changed(known, wait, app.stop.clone()).await?;
         if changed.is_some() {
             // The key may have been revoked while the request waited.
             call::authorize(app, self.key.as_deref(), self.address, POLICY_READERS).await?;

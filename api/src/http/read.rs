@@ -7,20 +7,19 @@ use axum::extract::State;
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::{Value, json};
+use store::{Part, Scope};
 use utoipa::ToSchema;
 use wire::v1::{RuleLine, SettingLine, spaced_json};
 use wire::v2::ErrorBody;
 
 use super::App;
 use super::answer;
-use super::call::ReadCall;
+use super::call::{Caller, ReadCall};
 use super::error::ApiError;
 use super::openapi::ReadRequest;
-use crate::key::Scope;
-use crate::store::Part;
 
 /// Scopes that read the policy.
-pub const POLICY_READERS: &[Scope] = &[Scope::Node, Scope::Read];
+pub const POLICY_READERS: &[Scope] = &[Scope::Node, Scope::Mlc, Scope::Read];
 /// Scopes that read what people did.
 pub const HISTORY_READERS: &[Scope] = &[Scope::Read];
 /// Entries of the action log in one answer.
@@ -34,14 +33,11 @@ const ACTIONS_MAX: u32 = 500;
     responses((status = 200, description = "A flat object: status, active, and a text per setting",
                body = Object),
               (status = "default", description = "Refused", body = ErrorBody)))]
-pub async fn get_dyn_settings(
-    State(app): State<Arc<App>>,
-    ReadCall(call): ReadCall,
-) -> Result<Response, ApiError> {
-    call.authorize(POLICY_READERS).await?;
+pub async fn get_dyn_settings(ReadCall(call): ReadCall) -> Result<Response, ApiError> {
+    let Caller { tenant, .. } = call.authorize(POLICY_READERS).await?;
     let extended = call.fields.extended.unwrap_or(false);
-    let current = app.service.current().await?;
-    let provenance = answer::provenance(&app.service, Part::Settings, extended).await?;
+    let current = tenant.current().await?;
+    let provenance = answer::provenance(&tenant, Part::Settings, extended).await?;
     let lines: Vec<SettingLine<'_>> = current
         .state
         .settings
@@ -63,14 +59,11 @@ pub async fn get_dyn_settings(
     responses((status = 200, description = "Entries, then the line {'status': 'success'}",
                body = String, content_type = "text/plain"),
               (status = "default", description = "Refused", body = ErrorBody)))]
-pub async fn get_dyn_bl(
-    State(app): State<Arc<App>>,
-    ReadCall(call): ReadCall,
-) -> Result<Response, ApiError> {
-    call.authorize(POLICY_READERS).await?;
+pub async fn get_dyn_bl(ReadCall(call): ReadCall) -> Result<Response, ApiError> {
+    let Caller { tenant, .. } = call.authorize(POLICY_READERS).await?;
     let extended = call.fields.extended.unwrap_or(false);
-    let current = app.service.current().await?;
-    let provenance = answer::provenance(&app.service, Part::BlockList, extended).await?;
+    let current = tenant.current().await?;
+    let provenance = answer::provenance(&tenant, Part::BlockList, extended).await?;
     let state = &current.state;
     let entries = state.block_list.iter().map(String::as_str);
     let text = if extended {
@@ -89,14 +82,11 @@ pub async fn get_dyn_bl(
     responses((status = 200, description = "Rules, then the line {'status': 'success'}",
                body = String, content_type = "text/plain"),
               (status = "default", description = "Refused", body = ErrorBody)))]
-pub async fn get_dyn_erl(
-    State(app): State<Arc<App>>,
-    ReadCall(call): ReadCall,
-) -> Result<Response, ApiError> {
-    call.authorize(POLICY_READERS).await?;
+pub async fn get_dyn_erl(ReadCall(call): ReadCall) -> Result<Response, ApiError> {
+    let Caller { tenant, .. } = call.authorize(POLICY_READERS).await?;
     let extended = call.fields.extended.unwrap_or(false);
-    let current = app.service.current().await?;
-    let provenance = answer::provenance(&app.service, Part::Rules, extended).await?;
+    let current = tenant.current().await?;
+    let provenance = answer::provenance(&tenant, Part::Rules, extended).await?;
     let lines = current
         .state
         .rules
@@ -111,14 +101,11 @@ pub async fn get_dyn_erl(
     params(("before" = Option<u64>, Query, description = "Only entries with an id below this one")),
     responses((status = 200, description = "Newest first", body = EventLog),
               (status = "default", description = "Refused", body = ErrorBody)))]
-pub async fn get_event_log(
-    State(app): State<Arc<App>>,
-    ReadCall(call): ReadCall,
-) -> Result<Response, ApiError> {
-    call.authorize(HISTORY_READERS).await?;
+pub async fn get_event_log(ReadCall(call): ReadCall) -> Result<Response, ApiError> {
+    let Caller { tenant, .. } = call.authorize(HISTORY_READERS).await?;
     let before = call.fields.before.and_then(|id| i64::try_from(id).ok()).unwrap_or(i64::MAX);
-    let revision = app.service.store().revision().await?;
-    let actions = app.service.store().actions(before, ACTIONS_MAX).await?;
+    let revision = tenant.stored_revision().await?;
+    let actions = tenant.store().actions(tenant.waf(), before, ACTIONS_MAX).await?;
     let logged = |text: String| serde_json::from_str(&text).unwrap_or(Value::String(text));
     let events = actions
         .into_iter()
@@ -169,6 +156,6 @@ pub struct Event {
 
 /// Whether the store answers. Needs no key.
 pub async fn healthz(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> {
-    app.service.store().revision().await?;
+    app.service.pulse().await?;
     Ok(Json(json!({"status": "ok"})))
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use store::{AgentRow, Part, Scope};
 use utoipa::ToSchema;
 use wire::v1::{Malformed, Provenance, RuleLine};
 use wire::v2::{AgentReport, ErrorBody, Revision};
@@ -13,14 +14,14 @@ use wire::v2::{AgentReport, ErrorBody, Revision};
 use super::App;
 use super::answer;
 use super::body::{self, READ_BODY_MAX};
-use super::call::{self, ReadCall};
+use super::call::{self, Caller, ReadCall};
 use super::error::ApiError;
 use super::openapi::ReadRequest;
 use super::read::{HISTORY_READERS, POLICY_READERS};
-use crate::key::Scope;
 use crate::service::now_ms;
-use crate::store::{AgentRow, Part};
 
+/// Scopes that report.
+const REPORTERS: &[Scope] = &[Scope::Node];
 /// Longest name of a node, in characters.
 const NODE_CHARS_MAX: usize = 128;
 /// Longest reason of a report, in characters.
@@ -34,11 +35,8 @@ const REASON_CHARS_MAX: usize = 1_024;
 pub async fn report(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let client = call::client_address(request.extensions().get());
     let (parts, body) = request.into_parts();
-    call::authorize(&app, call::bearer(&parts.headers)?, client, &[Scope::Node]).await?;
+    let caller = call::authorize(&app, call::bearer(&parts.headers)?, client, REPORTERS).await?;
     let (body, _) = body::read(&parts.headers, body, READ_BODY_MAX, None).await?;
-    if app.live().read_only {
-        return Err(ApiError::ReadOnly);
-    }
     let report: AgentReport = wire::v1::parse_body(&body)?;
     if report.node.is_empty()
         || report.node.chars().count() > NODE_CHARS_MAX
@@ -66,7 +64,7 @@ pub async fn report(State(app): State<Arc<App>>, request: Request) -> Result<Res
         }
     }
     let agent = AgentRow { report, address: client.to_string(), at_ms: now_ms() };
-    app.service.store().put_agent(agent).await?;
+    app.service.put_agent(caller.tenant.waf(), agent).await?;
     Ok(axum::Json(serde_json::json!({"status": "success"})).into_response())
 }
 
@@ -102,9 +100,9 @@ pub async fn agents(
     State(app): State<Arc<App>>,
     ReadCall(call): ReadCall,
 ) -> Result<Response, ApiError> {
-    call.authorize(HISTORY_READERS).await?;
-    let revision = app.service.store().revision().await?;
-    let agents = app.service.store().agents().await?;
+    let Caller { tenant, .. } = call.authorize(HISTORY_READERS).await?;
+    let revision = tenant.stored_revision().await?;
+    let agents = app.service.agents(tenant.waf()).await?;
     let agents = agents
         .into_iter()
         .map(|row| Agent {
@@ -160,14 +158,11 @@ pub struct RulesView {
     params(("extended" = Option<String>, Query, description = "yes or no")),
     responses((status = 200, description = "By name", body = SettingsView),
               (status = "default", description = "Refused", body = ErrorBody)))]
-pub async fn get_dyn_settings(
-    State(app): State<Arc<App>>,
-    ReadCall(call): ReadCall,
-) -> Result<Response, ApiError> {
-    call.authorize(POLICY_READERS).await?;
-    let current = app.service.current().await?;
+pub async fn get_dyn_settings(ReadCall(call): ReadCall) -> Result<Response, ApiError> {
+    let Caller { tenant, .. } = call.authorize(POLICY_READERS).await?;
+    let current = tenant.current().await?;
     let extended = call.fields.extended.unwrap_or(false);
-    let mut provenance = answer::provenance(&app.service, Part::Settings, extended).await?;
+    let mut provenance = answer::provenance(&tenant, Part::Settings, extended).await?;
     let settings = current.state.settings.iter().map(|(key, setting)| {
         let view = SettingView {
             value: setting.value.clone(),
@@ -185,14 +180,11 @@ pub async fn get_dyn_settings(
     params(("extended" = Option<String>, Query, description = "yes or no")),
     responses((status = 200, description = "The list", body = BlockListView),
               (status = "default", description = "Refused", body = ErrorBody)))]
-pub async fn get_dyn_bl(
-    State(app): State<Arc<App>>,
-    ReadCall(call): ReadCall,
-) -> Result<Response, ApiError> {
-    call.authorize(POLICY_READERS).await?;
-    let current = app.service.current().await?;
+pub async fn get_dyn_bl(ReadCall(call): ReadCall) -> Result<Response, ApiError> {
+    let Caller { tenant, .. } = call.authorize(POLICY_READERS).await?;
+    let current = tenant.current().await?;
     let extended = call.fields.extended.unwrap_or(false);
-    let provenance = answer::provenance(&app.service, Part::BlockList, extended).await?;
+    let provenance = answer::provenance(&tenant, Part::BlockList, extended).await?;
     let view = BlockListView {
         active: current.state.block_list_active,
         bl: (*current.state.block_list).clone(),
@@ -207,14 +199,11 @@ pub async fn get_dyn_bl(
     params(("extended" = Option<String>, Query, description = "yes or no")),
     responses((status = 200, description = "By id", body = RulesView),
               (status = "default", description = "Refused", body = ErrorBody)))]
-pub async fn get_dyn_erl(
-    State(app): State<Arc<App>>,
-    ReadCall(call): ReadCall,
-) -> Result<Response, ApiError> {
-    call.authorize(POLICY_READERS).await?;
-    let current = app.service.current().await?;
+pub async fn get_dyn_erl(ReadCall(call): ReadCall) -> Result<Response, ApiError> {
+    let Caller { tenant, .. } = call.authorize(POLICY_READERS).await?;
+    let current = tenant.current().await?;
     let extended = call.fields.extended.unwrap_or(false);
-    let provenance = answer::provenance(&app.service, Part::Rules, extended).await?;
+    let provenance = answer::provenance(&tenant, Part::Rules, extended).await?;
     let rules = current.state.rules.iter();
     let erl = rules.map(|(id, rule)| RuleLine::new(*id, rule, provenance.get(&id.to_string())));
     Ok(answer::json(current.revision, &RulesView { erl: erl.collect() }))

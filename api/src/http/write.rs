@@ -75,14 +75,12 @@ async fn run(
     call: Call,
     parse: impl FnOnce(&Call) -> Result<Write, wire::v1::Malformed>,
 ) -> Result<Response, ApiError> {
-    let actor = call.authorize(&[]).await?;
-    if app.live().read_only {
-        return Err(ApiError::ReadOnly);
-    }
+    let caller = call.authorize(&[]).await?;
+    caller.expect_writable(&app)?;
     let write = parse(&call)?;
     let name = write.call();
     let force = call.fields.force.unwrap_or(false);
-    let written = app.service.write(actor, write, force).await?;
+    let written = caller.tenant.write(caller.actor, write, force).await?;
     if written.moved {
         metrics::counter!("nwaf_api_writes_total", "call" => name).increment(1);
     }

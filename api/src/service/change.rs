@@ -14,7 +14,7 @@ use wire::v2::{BUNDLE_BYTES, ListChange};
 use super::state::{Current, Meaning, Setting, State};
 use super::step::Step;
 use super::{ServiceError, Write};
-use crate::store::Change;
+use store::Change;
 
 /// Entries of the block list that one row of the action log spells out.
 const LOGGED_ENTRIES_MAX: usize = 1_000;

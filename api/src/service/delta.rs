@@ -7,11 +7,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use store::{DELTAS_MAX, LoggedDelta};
 use tokio::sync::Mutex;
 use wire::v2::{Changes, DELTA_BYTES, Delta, Revision};
 
-use super::{Current, Known, Service, ServiceError};
-use crate::store::{DELTAS_MAX, LoggedDelta};
+use super::{Current, Known, ServiceError, Tenant};
 
 /// Bytes of answers that are kept for further nodes.
 const KEPT_BYTES: usize = DELTA_BYTES;
@@ -28,7 +28,7 @@ struct Made {
 #[derive(Debug, Default)]
 pub(super) struct Kept(Mutex<(Revision, HashMap<u64, Option<Made>>)>);
 
-impl Service {
+impl Tenant {
     /// The JSON of the delta from what a node has to `current`; `None` where the changes
     /// are not known any more, belong to another content than the node's, or are more than
     /// the bundle.
@@ -80,7 +80,7 @@ impl Service {
         current: &Arc<Current>,
     ) -> Result<Option<Made>, ServiceError> {
         let to = current.revision;
-        let logged = self.store.deltas(from, to.generation).await?;
+        let logged = self.store.deltas(self.waf(), from, to.generation).await?;
         if logged.len() as u64 != to.generation - from.generation {
             return Ok(None);
         }

@@ -1,6 +1,7 @@
-//! The use cases: read the policy, change it, wait for a change.
+//! The use cases: read a policy, change it, wait for a change.
 //!
-//! Knows neither HTTP nor SQL. Invariants:
+//! [`Service`] is the whole installation: keys, WAF ids, the database's role. [`Tenant`]
+//! is the policy of one WAF id. Knows neither HTTP nor SQL. Invariants:
 //!
 //! * Every policy that leaves this module was understood by the `policy` crate in
 //!   full, whatever the store held.
@@ -11,27 +12,25 @@
 
 mod change;
 mod delta;
+mod pulse;
 mod state;
 mod step;
+mod tenant;
 mod watch;
 
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use policy::{Danger, Invalid};
-use tokio::sync::{Mutex, RwLock};
+use store::{AGENTS_MAX, AgentRow, KeyRow, Pulse, Role, Store, StoreError, WafId};
 use wire::v1::{BlockListWrite, RuleWrite, SettingsWrite};
 use wire::v2::Revision;
 
+use pulse::Pulses;
 pub use state::Current;
+pub use tenant::Tenant;
 pub use watch::Known;
-
-use crate::store::{Action, Commit, LoggedDelta, Store, StoreError};
-
-/// How long a change is computed anew because other processes keep writing first.
-const CONFLICT_PATIENCE: Duration = Duration::from_secs(5);
-/// Longest pause before that; it grows by a millisecond each time.
-const CONFLICT_PAUSE_MAX: Duration = Duration::from_millis(20);
 
 /// A write, understood in form.
 #[derive(Debug, Clone)]
@@ -98,10 +97,12 @@ pub enum ServiceError {
 /// The one service of a process.
 pub struct Service {
     store: Arc<dyn Store>,
-    current: RwLock<Option<Arc<Current>>>,
-    writing: Mutex<()>,
-    deltas: delta::Kept,
-    revision: tokio::sync::watch::Sender<Revision>,
+    pulses: Arc<Pulses>,
+    /// With their version.
+    keys: RwLock<(u64, Arc<Vec<KeyRow>>)>,
+    tenants: RwLock<HashMap<WafId, Arc<Tenant>>>,
+    /// What nodes report while the database takes no writes.
+    reports: std::sync::Mutex<BTreeMap<(WafId, String), AgentRow>>,
 }
 
 impl Service {
@@ -109,151 +110,105 @@ impl Service {
     pub fn new(store: Arc<dyn Store>) -> Arc<Self> {
         Arc::new(Self {
             store,
-            current: RwLock::new(None),
-            writing: Mutex::new(()),
-            deltas: delta::Kept::default(),
-            revision: tokio::sync::watch::Sender::new(Revision::default()),
+            pulses: Arc::default(),
+            keys: RwLock::default(),
+            tenants: RwLock::default(),
+            reports: std::sync::Mutex::default(),
         })
     }
 
-    /// The store, for what needs no understanding: keys, reports, the action log.
+    /// The store, for what needs no understanding: keys, the action log.
     pub fn store(&self) -> &dyn Store {
         &*self.store
     }
 
-    /// The stored policy, understood; read from the store only if it moved.
-    ///
-    /// Reading it goes on to its end also if the caller stops waiting: callers that
-    /// give up before a large policy is read would begin it anew for ever.
+    /// Where everything stands now.
     ///
     /// # Errors
-    /// The store does not answer or holds a row without meaning.
-    pub async fn current(self: &Arc<Self>) -> Result<Arc<Current>, ServiceError> {
-        let stored = self.store.revision().await?;
-        if let Some(current) = self.current.read().await.clone()
-            && current.revision == stored
-        {
-            return Ok(current);
-        }
-        let service = Arc::clone(self);
-        tokio::spawn(async move { service.load().await }).await?
+    /// The store does not answer.
+    pub async fn pulse(&self) -> Result<Arc<Pulse>, StoreError> {
+        self.pulses.ask(&*self.store).await
     }
 
-    /// Reads the policy; one caller does, the others wait for the lock and find it.
-    async fn load(&self) -> Result<Arc<Current>, ServiceError> {
-        let mut cached = self.current.write().await;
-        // Another caller may have loaded it while this one waited for the lock.
-        let stored = self.store.revision().await?;
-        if let Some(current) = cached.clone()
-            && current.revision == stored
-        {
-            return Ok(current);
-        }
-        let stored = self.store.load().await?;
-        let current =
-            Arc::new(tokio::task::spawn_blocking(|| Current::from_stored(stored)).await??);
-        *cached = Some(Arc::clone(&current));
-        self.announce(current.revision);
-        Ok(current)
+    /// What the database was when it was last asked.
+    pub fn role(&self) -> Role {
+        self.pulses.role()
     }
 
-    /// Whether a policy is in memory.
-    #[cfg(test)]
-    pub fn is_loaded(&self) -> bool {
-        self.current.try_read().is_ok_and(|current| current.is_some())
-    }
-
-    /// Makes a change, or refuses it as a whole. A change to what is there already
-    /// succeeds and moves nothing.
-    ///
-    /// Goes on to its end also if the caller stops waiting.
+    /// Every key, as of `pulse` or later; read from the store only if one changed.
     ///
     /// # Errors
-    /// See [`ServiceError`].
-    pub async fn write(
-        self: &Arc<Self>,
-        actor: Actor,
-        write: Write,
-        force: bool,
-    ) -> Result<Written, ServiceError> {
-        let (service, write) = (Arc::clone(self), Arc::new(write));
-        tokio::spawn(async move { service.write_in_turn(actor, write, force).await }).await?
-    }
-
-    async fn write_in_turn(
-        self: &Arc<Self>,
-        actor: Actor,
-        write: Arc<Write>,
-        force: bool,
-    ) -> Result<Written, ServiceError> {
-        let _turn = self.writing.lock().await;
-        let deadline = tokio::time::Instant::now() + CONFLICT_PATIENCE;
-        let mut pause = Duration::ZERO;
-        loop {
-            match self.try_write(&actor, &write, force).await {
-                Err(ServiceError::Store(StoreError::Conflict { .. }))
-                    if tokio::time::Instant::now() < deadline =>
-                {
-                    tokio::time::sleep(pause).await;
-                    pause = CONFLICT_PAUSE_MAX.min(pause + Duration::from_millis(1));
-                }
-                other => return other,
+    /// The store does not answer.
+    pub async fn keys(&self, pulse: &Pulse) -> Result<Arc<Vec<KeyRow>>, StoreError> {
+        {
+            let known = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+            if known.0 == pulse.keys_version && pulse.keys_version != 0 {
+                return Ok(Arc::clone(&known.1));
             }
         }
+        let (version, keys) = self.store.keys().await?;
+        let keys = Arc::new(keys);
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = (version, Arc::clone(&keys));
+        Ok(keys)
     }
 
-    async fn try_write(
-        self: &Arc<Self>,
-        actor: &Actor,
-        write: &Arc<Write>,
-        force: bool,
-    ) -> Result<Written, ServiceError> {
-        let base = self.current().await?;
-        let computed = {
-            let (base, write) = (Arc::clone(&base), Arc::clone(write));
-            // A million addresses are parsed here; other requests must not wait for it.
-            tokio::task::spawn_blocking(move || change::compute(&base, &write, force)).await??
-        };
-        let Some(outcome) = computed.outcome else {
-            return Ok(Written { revision: base.revision, moved: false, id: computed.id });
-        };
-        let commit = Commit {
-            base: base.revision,
-            changes: outcome.changes,
-            delta: outcome
-                .step
-                .json()
-                .map(|changes| LoggedDelta { base: base.tally().digest(), changes }),
-            forced: outcome.forced,
-            next_rule_id: outcome.state.next_rule_id,
-            action: Action {
-                at_ms: now_ms(),
-                author: actor.key.clone(),
-                address: actor.address.clone(),
-                call: write.call().to_owned(),
-                before: outcome.before.to_string(),
-                after: outcome.after.to_string(),
-                ..Action::default()
-            },
-        };
-        let revision = self.store.commit(commit).await?;
-        let forced_at = if outcome.forced { revision.generation } else { base.forced_at };
-        let current =
-            Current::new(revision, forced_at, outcome.state, outcome.policy, outcome.step.tally);
-        *self.current.write().await = Some(Arc::new(current));
-        self.announce(revision);
-        Ok(Written { revision, moved: true, id: computed.id })
-    }
-
-    /// Wakes who waits for another revision; whether this is one.
-    fn announce(&self, revision: Revision) -> bool {
-        let moved = |known: &mut Revision| std::mem::replace(known, revision) != revision;
-        let is_other = self.revision.send_if_modified(moved);
-        if is_other {
-            metrics::gauge!("nwaf_api_generation").set(revision.generation as f64);
-            metrics::gauge!("nwaf_api_session").set(revision.session as f64);
+    /// The policy of a WAF id; nothing of it is read yet.
+    pub fn tenant(&self, waf: WafId) -> Arc<Tenant> {
+        if let Some(tenant) = self.tenants.read().unwrap_or_else(PoisonError::into_inner).get(&waf)
+        {
+            return Arc::clone(tenant);
         }
-        is_other
+        let new = || Tenant::new(waf, Arc::clone(&self.store), Arc::clone(&self.pulses));
+        let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(tenants.entry(waf).or_insert_with(new))
+    }
+
+    /// Every policy somebody asked for.
+    fn loaded_tenants(&self) -> Vec<Arc<Tenant>> {
+        self.tenants.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Forgets the policy of a WAF id that was removed.
+    fn forget_tenant(&self, waf: WafId) {
+        self.tenants.write().unwrap_or_else(PoisonError::into_inner).remove(&waf);
+    }
+
+    /// Keeps a node's latest report: in the store, or here where that takes no writes.
+    /// There, like here, the longest silent nodes go first.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn put_agent(&self, waf: WafId, agent: AgentRow) -> Result<(), StoreError> {
+        match self.store.put_agent(waf, agent.clone()).await {
+            Err(StoreError::ReadOnly) => {}
+            other => return other,
+        }
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        reports.insert((waf, agent.report.node.clone()), agent);
+        if reports.len() > AGENTS_MAX as usize {
+            let silent = reports.iter().min_by_key(|(_, agent)| agent.at_ms);
+            if let Some(node) = silent.map(|(node, _)| node.clone()) {
+                reports.remove(&node);
+            }
+        }
+        Ok(())
+    }
+
+    /// The latest report of every node of a WAF id, by name.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn agents(&self, waf: WafId) -> Result<Vec<AgentRow>, StoreError> {
+        let stored = self.store.agents(waf).await?;
+        let mut agents: BTreeMap<String, AgentRow> =
+            stored.into_iter().map(|agent| (agent.report.node.clone(), agent)).collect();
+        let reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((_, node), agent) in reports.iter().filter(|((of, _), _)| *of == waf) {
+            if agents.get(node).is_none_or(|stored| stored.at_ms < agent.at_ms) {
+                agents.insert(node.clone(), agent.clone());
+            }
+        }
+        Ok(agents.into_values().collect())
     }
 }
 

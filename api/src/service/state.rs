@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use policy::{Invalid, Key, Policy, Rule, RuleText, Settings, list};
 use wire::v2::{Bundle, BundleContent, BundleRule, Revision, Tally};
 
-use crate::store::{StoreError, Stored};
+use store::{StoreError, Stored};
 
 /// A setting.
 #[derive(Debug, Clone, PartialEq, Eq)]

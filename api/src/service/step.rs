@@ -7,7 +7,7 @@ use policy::Key;
 use wire::v2::{BundleRule, Changes, DELTA_BYTES, ListChange, Tally};
 
 use super::state::State;
-use crate::store::Change;
+use store::Change;
 
 /// The way from one bundle to the next.
 #[derive(Debug, Clone, PartialEq, Eq)]

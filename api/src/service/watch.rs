@@ -6,10 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use store::Role;
 use tokio::sync::watch;
 use wire::v2::Revision;
 
-use super::{Current, Service, ServiceError};
+use super::{Current, Service, ServiceError, Tenant};
 
 /// How often the store is asked whether another process wrote.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
@@ -23,12 +24,12 @@ pub struct Known {
     pub digest: Option<String>,
 }
 
-impl Service {
+impl Tenant {
     /// The policy once it is not the `known` one; `None` if that does not happen
     /// within `wait` or before `stop` turns true.
     ///
     /// # Errors
-    /// As [`Service::current`].
+    /// As [`Tenant::current`].
     pub async fn changed(
         self: &Arc<Self>,
         known: &Known,
@@ -56,27 +57,49 @@ impl Service {
             }
         }
     }
+}
 
+impl Service {
     /// Announces what other processes write, until `stop` turns true.
     pub async fn follow(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut ticks = tokio::time::interval(FOLLOW_INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut known_role = self.role();
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
                 _ = stop.wait_for(|stop| *stop) => return,
             }
-            match self.store.revision().await {
-                Ok(stored) => {
-                    // Loaded ahead of the nodes that were woken, and although they may leave.
-                    if self.announce(stored)
-                        && let Err(why) = self.current().await
-                    {
-                        tracing::error!(error = %why, revision = %stored, "the policy cannot be served");
-                    }
-                }
+            let pulse = match self.pulse().await {
+                Ok(pulse) => pulse,
                 Err(why) => {
-                    tracing::debug!(error = %why, "the store was not asked for its revision")
+                    tracing::debug!(error = %why, "the store was not asked where it stands");
+                    continue;
+                }
+            };
+            let was_replica = matches!(known_role, Role::Replica { .. });
+            if was_replica != matches!(pulse.role, Role::Replica { .. }) {
+                let now = if was_replica {
+                    "primary: it takes writes"
+                } else {
+                    "a replica: it takes no writes"
+                };
+                tracing::warn!("the database is now {now}");
+            }
+            known_role = pulse.role;
+            for tenant in self.loaded_tenants() {
+                let Some(state) = pulse.waf(tenant.waf()) else {
+                    self.forget_tenant(tenant.waf());
+                    continue;
+                };
+                // Loaded ahead of the nodes that were woken, and although they may leave.
+                if tenant.announce(state.revision)
+                    && let Err(why) = tenant.current().await
+                {
+                    tracing::error!(
+                        error = %why, waf = state.name, revision = %state.revision,
+                        "the policy cannot be served"
+                    );
                 }
             }
         }

@@ -160,7 +160,7 @@ async fn what_cannot_be_told_is_gone() {
     let bundle = api.bundle().await;
     api.write("set_dyn_bl", r#""del": "10.0.0.9""#).await;
     assert_eq!(ask(&api, &bundle, 0).await.status, 200);
-    api.app.service.store().renew_session(0).await.unwrap();
+    api.app.service.store().renew_sessions(0).await.unwrap();
     ask(&api, &bundle, 0).await.refused(410, "delta_gone");
 }
 

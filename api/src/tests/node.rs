@@ -9,7 +9,8 @@ use wire::v2::{AgentReport, AgentState, Revision};
 
 use super::support::{ADMIN, Api, NODE};
 use crate::service::Service;
-use crate::store::{Mode, Sqlite};
+use store::WafId;
+use store_sqlite::{Mode, Sqlite};
 
 fn poll(known: Revision, wait: u64) -> String {
     let Revision { session, generation } = known;
@@ -89,9 +90,13 @@ async fn reading_the_policy_goes_on_without_the_clients_that_asked() {
     let service = &api.app.service;
     // Clients that wait for less than the reading takes; it must not end with them.
     let deadline = Instant::now() + Duration::from_secs(10);
-    while !service.is_loaded() {
+    while !service.tenant(WafId::DEFAULT).is_loaded() {
         assert!(Instant::now() < deadline, "every client begins anew");
-        let _ = tokio::time::timeout(Duration::from_millis(3), service.current()).await;
+        let _ = tokio::time::timeout(
+            Duration::from_millis(3),
+            service.tenant(WafId::DEFAULT).current(),
+        )
+        .await;
     }
 }
 
@@ -119,13 +124,16 @@ async fn changes_of_another_process_are_noticed() {
 
     let path = poll(known, 30);
     let waiting = api.get(&path, NODE);
-    let renew = async { other.store().renew_session(0).await.unwrap() };
+    let renew = async {
+        other.store().renew_sessions(0).await.unwrap();
+        other.tenant(WafId::DEFAULT).stored_revision().await.unwrap()
+    };
     let (answer, renewed) = tokio::join!(waiting, renew);
     assert_eq!(answer.status, 200);
     assert_eq!(api.revision().await, renewed);
     // And a write on top of it is computed from the new state.
     assert_eq!(api.write("set_dyn_erl", r#""add": {"ip": "1.1.1.1"}"#).await["generation"], 3);
-    assert_eq!(other.current().await.unwrap().state.rules.len(), 1);
+    assert_eq!(other.tenant(WafId::DEFAULT).current().await.unwrap().state.rules.len(), 1);
 }
 
 #[tokio::test]

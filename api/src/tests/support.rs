@@ -12,9 +12,11 @@ use wire::v2::{Bundle, ErrorBody, Revision};
 
 use crate::config::BODY_LIMIT_BYTES;
 use crate::http::{App, Live, router};
-use crate::key::{Digest, Scope};
+use store::{KeyRow, Scope, Store as _, WafId};
+use store_sqlite::{Mode, Sqlite};
+
+use crate::key::Digest;
 use crate::service::Service;
-use crate::store::{KeyRow, Mode, Sqlite, Store};
 
 pub const ADMIN: &str = "admin-key-0123456789";
 pub const NODE: &str = "node-key-0123456789";
@@ -46,7 +48,13 @@ impl Api {
         {
             let digest = Digest::of_key(key).into_string();
             store
-                .add_key(KeyRow { name: name.into(), scope, digest, created_ms: 1 })
+                .add_key(KeyRow {
+                    name: name.into(),
+                    waf: WafId::DEFAULT,
+                    scope,
+                    digest,
+                    created_ms: 1,
+                })
                 .await
                 .unwrap();
         }

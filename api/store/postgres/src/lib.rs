@@ -1,0 +1,717 @@
+//! PostgreSQL: primary, or a replica that only reads and turns primary when it is
+//! promoted.
+//!
+//! * Whether the server takes writes is asked with every pulse, and told by the server
+//!   (SQLSTATE 25006) to who writes nevertheless; no configuration has to follow.
+//! * A server with another identity or timeline than the one that sessions were begun on
+//!   is a promoted replica or a restored copy: acknowledged generations may be lost, so
+//!   every WAF id gets a new session before anything is read or written. The check is
+//!   part of every pulse and of every commit's transaction.
+//! * Where the server hangs, questions end after [`QUESTION_TIMEOUT`].
+
+#![forbid(unsafe_code)]
+
+mod rows;
+
+use std::collections::HashMap;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{PgPool, Postgres as Engine, Transaction};
+use store::{
+    AGENTS_MAX, Action, AgentRow, Commit, DEFAULT_WAF, KeyRow, LoggedDelta, Part, Provenance,
+    Pulse, Role, Store, StoreError, Stored, WAFS_MAX, WafId, WafState,
+};
+use wire::v2::{AgentReport, AgentState, DELTA_BYTES, Revision};
+
+static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// Connections of one process. PostgreSQL takes 100 by default, for everybody.
+const CONNECTIONS: u32 = 8;
+/// How long a connection may take to be made or to become free.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the server may take to say where it stands.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a write waits for the lock of another one, in milliseconds.
+const LOCK_TIMEOUT_MS: &str = "5000";
+/// How long a statement may run, in milliseconds: a million entries take some seconds.
+const STATEMENT_TIMEOUT_MS: &str = "60000";
+
+/// How a database is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Brought to this version's schema, unless the server is a replica.
+    ReadWrite {
+        /// Number of a session that has to be begun, Unix milliseconds.
+        now_ms: u64,
+    },
+    /// Nothing is written, not even a schema change.
+    ReadOnly,
+}
+
+/// A database of a server.
+#[derive(Debug)]
+pub struct Postgres {
+    pool: PgPool,
+}
+
+/// A server's identity and timeline, `NULL` on a replica: `pg_walfile_name` is not
+/// allowed there, and a replica's timeline is its primary's.
+macro_rules! cluster_sql {
+    () => {
+        "CASE WHEN NOT pg_is_in_recovery() THEN
+             (SELECT system_identifier::text FROM pg_control_system()) || '/' ||
+             substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END"
+    };
+}
+
+/// Understands the URL of a database without connecting.
+///
+/// # Errors
+/// Says what is wrong with it. The text never repeats a password.
+pub fn check_url(url: &str) -> Result<(), String> {
+    options(url).map(drop)
+}
+
+fn options(url: &str) -> Result<PgConnectOptions, String> {
+    let options = PgConnectOptions::from_str(url).map_err(|why| match why {
+        // The driver's words about anything else may hold parts of the URL.
+        sqlx::Error::Configuration(why) => why.to_string(),
+        _ => "this is not a PostgreSQL URL".to_owned(),
+    })?;
+    Ok(options.application_name("nwaf-api").options([
+        ("lock_timeout", LOCK_TIMEOUT_MS),
+        ("statement_timeout", STATEMENT_TIMEOUT_MS),
+        ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT_MS),
+    ]))
+}
+
+impl Postgres {
+    /// Connects to the database of `url` (`postgres://USER:PASSWORD@HOST:PORT/NAME`).
+    ///
+    /// # Errors
+    /// The server cannot be reached, lets nobody in, or has another schema.
+    pub async fn open(url: &str, mode: Mode) -> Result<Self, StoreError> {
+        let options = options(url).map_err(|why| StoreError::Unavailable(why.into()))?;
+        let pool = PgPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(CONNECT_TIMEOUT)
+            .connect_with(options)
+            .await
+            .map_err(failed)?;
+        let this = Self { pool };
+        let is_replica = sqlx::query_scalar!(r#"SELECT pg_is_in_recovery() AS "is_replica!""#)
+            .fetch_one(&this.pool)
+            .await
+            .map_err(failed)?;
+        match mode {
+            Mode::ReadWrite { now_ms } if !is_replica => this.prepare(now_ms).await?,
+            _ => this.check_schema().await?,
+        }
+        Ok(this)
+    }
+
+    /// Brings the database to this version's schema and begins its first WAF id.
+    async fn prepare(&self, now_ms: u64) -> Result<(), StoreError> {
+        MIGRATIONS.run(&self.pool).await.map_err(|why| StoreError::Schema(why.into()))?;
+        let session = to_row(now_ms);
+        sqlx::query!(
+            "INSERT INTO waf (name, session, generation, forced_at, next_rule_id, block_list_active)
+             SELECT $1, $2, 1, 0, 1, true WHERE NOT EXISTS (SELECT 1 FROM waf)
+             ON CONFLICT DO NOTHING",
+            DEFAULT_WAF,
+            session
+        )
+        .execute(&self.pool)
+        .await
+        .map(drop)
+        .map_err(failed)?;
+        self.begin_sessions_anew().await
+    }
+
+    /// Whether a replica, which must not be changed, has what this program reads. A newer
+    /// schema is refused, too: what it means is not known here.
+    async fn check_schema(&self) -> Result<(), StoreError> {
+        let newest = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+        let found = sqlx::query_scalar::<_, Option<i64>>(
+            "SELECT max(version) FROM _sqlx_migrations WHERE success",
+        )
+        .fetch_one(&self.pool)
+        .await
+        .map_err(|why| match why {
+            // There is no such table: nobody ever prepared this database.
+            sqlx::Error::Database(why) if why.code().as_deref() == Some("42P01") => {
+                StoreError::Schema(why.into())
+            }
+            other => failed(other),
+        })?;
+        if found != Some(newest) {
+            let missing = sqlx::migrate::MigrateError::VersionMissing(newest);
+            return Err(StoreError::Schema(missing.into()));
+        }
+        Ok(())
+    }
+
+    /// A transaction that sees one instant.
+    async fn snapshot(&self) -> Result<Transaction<'static, Engine>, StoreError> {
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        self.pool.begin_with(begin).await.map_err(failed)
+    }
+
+    async fn begin(&self) -> Result<Transaction<'static, Engine>, StoreError> {
+        self.pool.begin().await.map_err(failed)
+    }
+
+    /// Gives every WAF id a new session, if the server is not the one that the present
+    /// ones were begun on.
+    async fn begin_sessions_anew(&self) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        // The lock is taken first: of several processes one does it.
+        let known = sqlx::query_scalar!("SELECT cluster FROM installation WHERE id = 1 FOR UPDATE")
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(failed)?;
+        let present: Option<String> = sqlx::query_scalar(concat!("SELECT ", cluster_sql!()))
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(failed)?;
+        let Some(present) = present.filter(|present| *present != known) else { return Ok(()) };
+        sqlx::query!("UPDATE installation SET cluster = $1 WHERE id = 1", present)
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed)?;
+        if !known.is_empty() {
+            let now_ms = sqlx::query_scalar!(
+                r#"SELECT (extract(epoch FROM now()) * 1000)::bigint AS "now_ms!""#
+            )
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(failed)?;
+            let begun = sqlx::query!(
+                "WITH old AS (SELECT id, session FROM waf),
+                      new AS (UPDATE waf SET session = greatest(session + 1, $1) RETURNING id, session, generation)
+                 INSERT INTO action (waf_id, at_ms, author, address, call, generation, before, after)
+                 SELECT id, $1, 'nwaf-api', '', 'new_session', generation,
+                     json_build_object('session', old.session, 'cluster', $2::text)::text,
+                     json_build_object('session', new.session, 'cluster', $3::text)::text
+                 FROM new JOIN old USING (id)",
+                now_ms,
+                known,
+                present
+            )
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed)?;
+            tracing::warn!(
+                was = known,
+                is = present,
+                wafs = begun.rows_affected(),
+                "the database was promoted or restored: new sessions begin"
+            );
+        }
+        transaction.commit().await.map_err(failed)
+    }
+
+    /// Asks where everything stands; `None` where new sessions must begin first.
+    async fn try_pulse(&self) -> Result<Option<Pulse>, StoreError> {
+        let rows: Vec<PulseRow> = sqlx::query_as(concat!(
+            "WITH server AS MATERIALIZED (
+                 SELECT pg_is_in_recovery() AS is_replica, ",
+            cluster_sql!(),
+            " AS cluster,
+                     CASE WHEN NOT pg_is_in_recovery() THEN NULL
+                     -- Nothing is left to replay of what a living connection brought.
+                     WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()
+                         AND EXISTS (SELECT 1 FROM pg_stat_wal_receiver) THEN 0
+                     ELSE greatest(0, extract(epoch FROM
+                         clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000)::bigint
+                     END AS lag_ms)
+             SELECT server.is_replica, server.cluster, server.lag_ms,
+                 installation.cluster AS known_cluster, installation.keys_version,
+                 waf.id, waf.name, waf.session, waf.generation
+             FROM server CROSS JOIN installation LEFT JOIN waf ON true ORDER BY waf.id"
+        ))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed)?;
+        let Some(first) = rows.first() else {
+            let reason = "it has no row".to_owned();
+            return Err(StoreError::Corrupt { row: "installation".to_owned(), reason });
+        };
+        if first.cluster.as_ref().is_some_and(|present| *present != first.known_cluster) {
+            return Ok(None);
+        }
+        let role = if first.is_replica {
+            Role::Replica { lag_ms: first.lag_ms.and_then(|ms| u64::try_from(ms).ok()) }
+        } else {
+            Role::Primary
+        };
+        let keys_version = from_row("installation", first.keys_version)?;
+        let wafs = rows.into_iter().filter_map(PulseRow::waf).collect::<Result<_, _>>()?;
+        Ok(Some(Pulse { role, keys_version, wafs }))
+    }
+}
+
+/// A row of the pulse; the WAF id's columns are absent where there is none.
+#[derive(sqlx::FromRow)]
+struct PulseRow {
+    is_replica: bool,
+    cluster: Option<String>,
+    lag_ms: Option<i64>,
+    known_cluster: String,
+    keys_version: i64,
+    id: Option<i64>,
+    name: Option<String>,
+    session: Option<i64>,
+    generation: Option<i64>,
+}
+
+impl PulseRow {
+    fn waf(self) -> Option<Result<WafState, StoreError>> {
+        let Self { id: Some(id), name: Some(name), session: Some(session), .. } = self else {
+            return None;
+        };
+        let revision = revision(session, self.generation?);
+        Some(revision.map(|revision| WafState { id: WafId(id), name, revision }))
+    }
+}
+
+#[async_trait]
+impl Store for Postgres {
+    async fn pulse(&self) -> Result<Pulse, StoreError> {
+        let asked = async {
+            for _ in 0..2 {
+                if let Some(pulse) = self.try_pulse().await? {
+                    return Ok(pulse);
+                }
+                self.begin_sessions_anew().await?;
+            }
+            Err(StoreError::Unavailable("the server's timeline does not stand still".into()))
+        };
+        within(QUESTION_TIMEOUT, asked).await
+    }
+
+    async fn load(&self, waf: WafId) -> Result<Stored, StoreError> {
+        let mut snapshot = self.snapshot().await?;
+        let meta = sqlx::query!(
+            "SELECT session, generation, forced_at, next_rule_id, block_list_active
+             FROM waf WHERE id = $1",
+            waf.0
+        )
+        .fetch_optional(&mut *snapshot)
+        .await
+        .map_err(failed)?
+        .ok_or(StoreError::NoWaf(waf))?;
+        let settings = sqlx::query!(
+            "SELECT name, value, active FROM setting WHERE waf_id = $1 ORDER BY name",
+            waf.0
+        )
+        .fetch_all(&mut *snapshot)
+        .await
+        .map_err(failed)?;
+        let block_list = sqlx::query_scalar!(
+            "SELECT entry FROM block_entry WHERE waf_id = $1 ORDER BY position",
+            waf.0
+        )
+        .fetch_all(&mut *snapshot)
+        .await
+        .map_err(failed)?;
+        let rules = rows::load_rules(&mut snapshot, waf).await?;
+        Ok(Stored {
+            revision: revision(meta.session, meta.generation)?,
+            forced_at: from_row("waf", meta.forced_at)?,
+            next_rule_id: from_row("waf", meta.next_rule_id)?,
+            settings: settings.into_iter().map(|row| (row.name, row.value, row.active)).collect(),
+            block_list_active: meta.block_list_active,
+            block_list,
+            rules,
+        })
+    }
+
+    async fn commit(&self, waf: WafId, commit: Commit) -> Result<Revision, StoreError> {
+        let mut transaction = self.begin().await?;
+        let Commit { base, changes, delta, forced, next_rule_id, action } = commit;
+        let row = sqlx::query!(
+            "SELECT session, generation, forced_at FROM waf WHERE id = $1 FOR UPDATE",
+            waf.0
+        )
+        .fetch_optional(&mut *transaction)
+        .await
+        .map_err(failed)?
+        .ok_or(StoreError::NoWaf(waf))?;
+        let is_known: Option<bool> = sqlx::query_scalar(concat!(
+            "SELECT cluster = ",
+            cluster_sql!(),
+            " FROM installation WHERE id = 1"
+        ))
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(failed)?;
+        let stored = revision(row.session, row.generation)?;
+        if is_known == Some(false) {
+            transaction.rollback().await.map_err(failed)?;
+            self.begin_sessions_anew().await?;
+            // The next pulse tells of the new session; the caller computes anew.
+            return Err(StoreError::Conflict { base, stored });
+        }
+        if stored != base {
+            return Err(StoreError::Conflict { base, stored });
+        }
+        for change in &changes {
+            rows::apply(&mut transaction, waf, change, &action.author, action.at_ms).await?;
+        }
+        let generation = row.generation + 1;
+        let forced_at = if forced { generation } else { row.forced_at };
+        let next_rule_id = to_row(next_rule_id);
+        sqlx::query!(
+            "UPDATE waf SET generation = $1, forced_at = $2, next_rule_id = $3 WHERE id = $4",
+            generation,
+            forced_at,
+            next_rule_id,
+            waf.0
+        )
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+        rows::log_delta(&mut transaction, waf, base.session, generation, delta).await?;
+        sqlx::query!(
+            "INSERT INTO action (waf_id, at_ms, author, address, call, generation, before, after)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            waf.0,
+            action.at_ms,
+            action.author,
+            action.address,
+            action.call,
+            generation,
+            action.before,
+            action.after
+        )
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
+        revision(row.session, generation)
+    }
+
+    async fn deltas(
+        &self,
+        waf: WafId,
+        after: Revision,
+        last: u64,
+    ) -> Result<Vec<LoggedDelta>, StoreError> {
+        let (session, after) = (to_row(after.session), to_row(after.generation));
+        let last = to_row(last);
+        sqlx::query_as!(
+            LoggedDelta,
+            "SELECT base, changes FROM delta
+             WHERE waf_id = $1 AND session = $2 AND generation > $3 AND generation <= $4
+             ORDER BY generation",
+            waf.0,
+            session,
+            after,
+            last
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed)
+    }
+
+    async fn provenance(
+        &self,
+        waf: WafId,
+        part: Part,
+    ) -> Result<HashMap<String, Provenance>, StoreError> {
+        let row = |name: String, author: String, created_ms: i64, updated_ms: i64| {
+            (name, Provenance { author, created_ms, updated_ms })
+        };
+        let rows =
+            match part {
+                Part::Settings => sqlx::query!(
+                    "SELECT name, author, created_ms, updated_ms FROM setting WHERE waf_id = $1",
+                    waf.0
+                )
+                .map(|r| row(r.name, r.author, r.created_ms, r.updated_ms))
+                .fetch_all(&self.pool)
+                .await,
+                Part::BlockList => {
+                    sqlx::query!(
+                        "SELECT entry, author, created_ms FROM block_entry WHERE waf_id = $1",
+                        waf.0
+                    )
+                    .map(|r| row(r.entry, r.author, r.created_ms, r.created_ms))
+                    .fetch_all(&self.pool)
+                    .await
+                }
+                Part::Rules => {
+                    sqlx::query!(
+                        "SELECT id, author, created_ms, updated_ms FROM rule WHERE waf_id = $1",
+                        waf.0
+                    )
+                    .map(|r| row(r.id.to_string(), r.author, r.created_ms, r.updated_ms))
+                    .fetch_all(&self.pool)
+                    .await
+                }
+            };
+        Ok(rows.map_err(failed)?.into_iter().collect())
+    }
+
+    async fn actions(
+        &self,
+        waf: WafId,
+        before: i64,
+        limit: u32,
+    ) -> Result<Vec<Action>, StoreError> {
+        let rows = sqlx::query!(
+            "SELECT id, at_ms, author, address, call, generation, before, after FROM action
+             WHERE waf_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
+            waf.0,
+            before,
+            i64::from(limit)
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed)?;
+        let action = |row: i64| format!("action {row}");
+        rows.into_iter()
+            .map(|row| {
+                Ok(Action {
+                    generation: from_row(&action(row.id), row.generation)?,
+                    id: row.id,
+                    at_ms: row.at_ms,
+                    author: row.author,
+                    address: row.address,
+                    call: row.call,
+                    before: row.before,
+                    after: row.after,
+                })
+            })
+            .collect()
+    }
+
+    async fn forget_actions(&self, before_ms: i64, most: u32) -> Result<u64, StoreError> {
+        sqlx::query!(
+            "DELETE FROM action WHERE id IN (SELECT id FROM action WHERE at_ms < $1 LIMIT $2)",
+            before_ms,
+            i64::from(most)
+        )
+        .execute(&self.pool)
+        .await
+        .map(|done| done.rows_affected())
+        .map_err(failed)
+    }
+
+    async fn put_agent(&self, waf: WafId, agent: AgentRow) -> Result<(), StoreError> {
+        let AgentReport { node, revision, state, reason } = agent.report;
+        let (session, generation) = (to_row(revision.session), to_row(revision.generation));
+        let state = match state {
+            AgentState::Published => "published",
+            AgentState::Refused => "refused",
+        };
+        let mut transaction = self.begin().await?;
+        sqlx::query!(
+            "INSERT INTO agent (waf_id, node, session, generation, state, reason, address, at_ms)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+             ON CONFLICT (waf_id, node) DO UPDATE SET session = excluded.session,
+                 generation = excluded.generation, state = excluded.state,
+                 reason = excluded.reason, address = excluded.address, at_ms = excluded.at_ms",
+            waf.0,
+            node,
+            session,
+            generation,
+            state,
+            reason,
+            agent.address,
+            agent.at_ms
+        )
+        .execute(&mut *transaction)
+        .await
+        .map_err(|why| no_waf(why, waf))?;
+        sqlx::query!(
+            "DELETE FROM agent WHERE waf_id = $1 AND node IN
+                 (SELECT node FROM agent WHERE waf_id = $1 ORDER BY at_ms DESC OFFSET $2)",
+            waf.0,
+            i64::from(AGENTS_MAX)
+        )
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+        transaction.commit().await.map_err(failed)
+    }
+
+    async fn agents(&self, waf: WafId) -> Result<Vec<AgentRow>, StoreError> {
+        let rows = sqlx::query!(
+            "SELECT node, session, generation, state, reason, address, at_ms FROM agent
+             WHERE waf_id = $1 ORDER BY node",
+            waf.0
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed)?;
+        rows.into_iter()
+            .map(|row| {
+                let report = AgentReport {
+                    revision: revision(row.session, row.generation)?,
+                    state: match row.state.as_str() {
+                        "published" => AgentState::Published,
+                        _ => AgentState::Refused,
+                    },
+                    node: row.node,
+                    reason: row.reason,
+                };
+                Ok(AgentRow { report, address: row.address, at_ms: row.at_ms })
+            })
+            .collect()
+    }
+
+    async fn keys(&self) -> Result<(u64, Vec<KeyRow>), StoreError> {
+        let mut snapshot = self.snapshot().await?;
+        let version = sqlx::query_scalar!("SELECT keys_version FROM installation WHERE id = 1")
+            .fetch_one(&mut *snapshot)
+            .await
+            .map_err(failed)?;
+        let rows = sqlx::query!(
+            "SELECT name, waf_id, scope, digest, created_ms FROM api_key ORDER BY name"
+        )
+        .fetch_all(&mut *snapshot)
+        .await
+        .map_err(failed)?;
+        let keys = rows.into_iter().map(|row| {
+            let scope = row.scope.parse().map_err(|reason| StoreError::Corrupt {
+                row: format!("key {}", row.name),
+                reason,
+            })?;
+            let (waf, created_ms) = (WafId(row.waf_id), row.created_ms);
+            Ok(KeyRow { name: row.name, waf, scope, digest: row.digest, created_ms })
+        });
+        Ok((from_row("installation", version)?, keys.collect::<Result<_, StoreError>>()?))
+    }
+
+    async fn add_key(&self, key: KeyRow) -> Result<(), StoreError> {
+        let scope = key.scope.name();
+        let mut transaction = self.begin().await?;
+        sqlx::query!(
+            "INSERT INTO api_key (name, waf_id, scope, digest, created_ms)
+             VALUES ($1, $2, $3, $4, $5)",
+            key.name,
+            key.waf.0,
+            scope,
+            key.digest,
+            key.created_ms
+        )
+        .execute(&mut *transaction)
+        .await
+        .map_err(|why| no_waf(why, key.waf))?;
+        rows::keys_moved(&mut transaction).await?;
+        transaction.commit().await.map_err(failed)
+    }
+
+    async fn remove_key(&self, name: &str) -> Result<bool, StoreError> {
+        let mut transaction = self.begin().await?;
+        let removed = sqlx::query!("DELETE FROM api_key WHERE name = $1", name)
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed)?
+            .rows_affected();
+        rows::keys_moved(&mut transaction).await?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(removed > 0)
+    }
+
+    async fn add_waf(&self, name: &str, now_ms: u64) -> Result<WafId, StoreError> {
+        let mut transaction = self.begin().await?;
+        let (session, most) = (to_row(now_ms), WAFS_MAX as i64);
+        let id = sqlx::query_scalar!(
+            "INSERT INTO waf (name, session, generation, forced_at, next_rule_id, block_list_active)
+             SELECT $1, $2, 1, 0, 1, true WHERE (SELECT count(*) FROM waf) < $3 RETURNING id",
+            name,
+            session,
+            most
+        )
+        .fetch_optional(&mut *transaction)
+        .await
+        .map_err(failed)?
+        .ok_or(StoreError::TooManyWafs)?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(WafId(id))
+    }
+
+    async fn remove_waf(&self, waf: WafId) -> Result<bool, StoreError> {
+        let mut transaction = self.begin().await?;
+        let removed = sqlx::query!("DELETE FROM waf WHERE id = $1", waf.0)
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed)?
+            .rows_affected();
+        rows::keys_moved(&mut transaction).await?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(removed > 0)
+    }
+
+    async fn renew_sessions(&self, now_ms: u64) -> Result<(), StoreError> {
+        let now_ms = to_row(now_ms);
+        sqlx::query!(
+            "UPDATE waf SET session = greatest(session + 1, $1), generation = generation + 1,
+                 forced_at = generation + 1",
+            now_ms
+        )
+        .execute(&self.pool)
+        .await
+        .map(drop)
+        .map_err(failed)
+    }
+
+    async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// PostgreSQL's integers are signed; ids, sessions and generations never come near 2^63.
+fn to_row(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn from_row(row: &str, number: i64) -> Result<u64, StoreError> {
+    u64::try_from(number).map_err(|_| StoreError::Corrupt {
+        row: row.to_owned(),
+        reason: format!("{number} is negative"),
+    })
+}
+
+fn revision(session: i64, generation: i64) -> Result<Revision, StoreError> {
+    Ok(Revision { session: from_row("waf", session)?, generation: from_row("waf", generation)? })
+}
+
+/// The answer, or an error after `most`.
+async fn within<T>(
+    most: Duration,
+    asked: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let late = || StoreError::Unavailable(format!("no answer within {} s", most.as_secs()).into());
+    tokio::time::timeout(most, asked).await.unwrap_or_else(|_| Err(late()))
+}
+
+fn failed(why: sqlx::Error) -> StoreError {
+    let code = why.as_database_error().and_then(|database| database.code());
+    match code.as_deref() {
+        // read_only_sql_transaction
+        Some("25006") => StoreError::ReadOnly,
+        // unique_violation
+        Some("23505") => StoreError::Exists,
+        // serialization_failure, deadlock_detected, lock_not_available
+        Some("40001" | "40P01" | "55P03") => StoreError::Busy(why.into()),
+        // invalid authorization, invalid password, insufficient_privilege
+        Some("28000" | "28P01" | "42501") => StoreError::NoPermission(why.into()),
+        _ => StoreError::Unavailable(why.into()),
+    }
+}
+
+/// As [`failed`], of a row that belongs to `waf`.
+fn no_waf(why: sqlx::Error, waf: WafId) -> StoreError {
+    if why.as_database_error().is_some_and(|database| database.is_foreign_key_violation()) {
+        return StoreError::NoWaf(waf);
+    }
+    failed(why)
+}

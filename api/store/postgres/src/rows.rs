@@ -1,0 +1,247 @@
+//! The rows of a policy: reading rules, carrying out changes.
+
+use policy::RuleText;
+use sqlx::PgConnection;
+
+use store::{Change, DELTAS_MAX, LoggedDelta, StoreError, WafId};
+
+use super::{DELTA_BYTES, failed, from_row, to_row};
+
+/// Every rule, in the order of ids.
+pub(super) async fn load_rules(
+    connection: &mut PgConnection,
+    waf: WafId,
+) -> Result<Vec<(u64, RuleText)>, StoreError> {
+    let rows = sqlx::query!(
+        "SELECT id, ip, domain, country, url, args, body, cookie, ua, referer, other_headers,
+                  no_cookie, lm, api,
+                  noban, active FROM rule
+           WHERE waf_id = $1 ORDER BY id",
+        waf.0
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(failed)?;
+    rows.into_iter()
+        .map(|row| {
+            let name = format!("rule {}", row.id);
+            let id = from_row(&name, row.id)?;
+            let other_headers = serde_json::from_str(&row.other_headers).map_err(|why| {
+                StoreError::Corrupt { row: name, reason: format!("other_headers: {why}") }
+            })?;
+            let text = RuleText {
+                ip: row.ip,
+                domain: row.domain,
+                country: row.country,
+                url: row.url,
+                args: row.args,
+                body: row.body,
+                cookie: row.cookie,
+                ua: row.ua,
+                referer: row.referer,
+                other_headers,
+                no_cookie: row.no_cookie,
+                lm: row.lm,
+                api: row.api,
+                noban: row.noban,
+                active: row.active,
+            };
+            Ok((id, text))
+        })
+        .collect()
+}
+
+/// Carries out one change of a commit.
+pub(super) async fn apply(
+    connection: &mut PgConnection,
+    waf: WafId,
+    change: &Change,
+    author: &str,
+    at_ms: i64,
+) -> Result<(), StoreError> {
+    let done = match change {
+        Change::PutSetting { name, value, active } => {
+            sqlx::query!(
+                "INSERT INTO setting (waf_id, name, value, active, author, created_ms, updated_ms)
+                 VALUES ($1, $2, $3, $4, $5, $6, $6)
+                 ON CONFLICT (waf_id, name) DO UPDATE SET value = excluded.value,
+                     active = excluded.active, author = excluded.author,
+                     updated_ms = excluded.updated_ms",
+                waf.0,
+                name,
+                value,
+                active,
+                author,
+                at_ms
+            )
+            .execute(connection)
+            .await
+        }
+        Change::RemoveSetting(name) => {
+            sqlx::query!("DELETE FROM setting WHERE waf_id = $1 AND name = $2", waf.0, name)
+                .execute(connection)
+                .await
+        }
+        // One statement over an array instead of one per entry, in the order of the
+        // table's key.
+        Change::PlaceBlockEntries(entries) => {
+            sqlx::query!(
+                r#"INSERT INTO block_entry (waf_id, entry, position, author, created_ms)
+                 SELECT $1, value, key, $2, $3
+                 FROM unnest($4::text[]) WITH ORDINALITY AS given (value, key) ORDER BY value COLLATE "C"
+                 ON CONFLICT (waf_id, entry) DO UPDATE SET position = excluded.position
+                     WHERE block_entry.position <> excluded.position"#,
+                waf.0,
+                author,
+                at_ms,
+                entries.as_slice()
+            )
+            .execute(connection)
+            .await
+        }
+        Change::RemoveBlockEntries(entries) => {
+            sqlx::query!(
+                "DELETE FROM block_entry
+                 WHERE waf_id = $1 AND entry = ANY($2::text[])",
+                waf.0,
+                entries.as_slice()
+            )
+            .execute(connection)
+            .await
+        }
+        Change::AppendBlockEntries(entries) => {
+            sqlx::query!(
+                r#"INSERT INTO block_entry (waf_id, entry, position, author, created_ms)
+                 SELECT $1, value, key +
+                     (SELECT coalesce(max(position), 0) FROM block_entry WHERE waf_id = $1), $2, $3
+                 FROM unnest($4::text[]) WITH ORDINALITY AS given (value, key)
+                 ORDER BY value COLLATE "C""#,
+                waf.0,
+                author,
+                at_ms,
+                entries.as_slice()
+            )
+            .execute(connection)
+            .await
+        }
+        Change::SetBlockListActive(active) => {
+            sqlx::query!("UPDATE waf SET block_list_active = $1 WHERE id = $2", active, waf.0)
+                .execute(connection)
+                .await
+        }
+        Change::PutRule(id, rule) => return put_rule(connection, waf, *id, rule, author, at_ms).await,
+        Change::RemoveRule(id) => {
+            let id = to_row(*id);
+            sqlx::query!("DELETE FROM rule WHERE waf_id = $1 AND id = $2", waf.0, id)
+                .execute(connection)
+                .await
+        }
+    };
+    done.map(drop).map_err(failed)
+}
+
+async fn put_rule(
+    connection: &mut PgConnection,
+    waf: WafId,
+    id: u64,
+    rule: &RuleText,
+    author: &str,
+    at_ms: i64,
+) -> Result<(), StoreError> {
+    let id = to_row(id);
+    let other_headers = json(&rule.other_headers);
+    sqlx::query!(
+        "INSERT INTO rule (waf_id, id, ip, domain, country, url, args, body, cookie, ua, referer,
+             other_headers, no_cookie, lm, api, noban, active, author, created_ms, updated_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+             $19, $19)
+         ON CONFLICT (waf_id, id) DO UPDATE SET ip = excluded.ip, domain = excluded.domain,
+             country = excluded.country, url = excluded.url, args = excluded.args,
+             body = excluded.body, cookie = excluded.cookie, ua = excluded.ua,
+             referer = excluded.referer, other_headers = excluded.other_headers,
+             no_cookie = excluded.no_cookie, lm = excluded.lm, api = excluded.api,
+             noban = excluded.noban, active = excluded.active, author = excluded.author,
+             updated_ms = excluded.updated_ms",
+        waf.0,
+        id,
+        rule.ip,
+        rule.domain,
+        rule.country,
+        rule.url,
+        rule.args,
+        rule.body,
+        rule.cookie,
+        rule.ua,
+        rule.referer,
+        other_headers,
+        rule.no_cookie,
+        rule.lm,
+        rule.api,
+        rule.noban,
+        rule.active,
+        author,
+        at_ms
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+    .map_err(failed)
+}
+
+/// Writes down what `generation` changed in the bundle, and forgets what is too old or,
+/// with all that is newer, too much. Without `delta` everything before is of no use either.
+pub(super) async fn log_delta(
+    connection: &mut PgConnection,
+    waf: WafId,
+    session: u64,
+    generation: i64,
+    delta: Option<LoggedDelta>,
+) -> Result<(), StoreError> {
+    let Some(LoggedDelta { base, changes }) = delta else {
+        let forgotten =
+            sqlx::query!("DELETE FROM delta WHERE waf_id = $1", waf.0).execute(connection).await;
+        return forgotten.map(drop).map_err(failed);
+    };
+    let (session, bytes) = (to_row(session), to_row(changes.len() as u64));
+    sqlx::query!(
+        "INSERT INTO delta (waf_id, generation, session, base, bytes, changes)
+         VALUES ($1, $2, $3, $4, $5, $6)",
+        waf.0,
+        generation,
+        session,
+        base,
+        bytes,
+        changes
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(failed)?;
+    let oldest = generation - i64::from(DELTAS_MAX);
+    let most = to_row(DELTA_BYTES as u64);
+    sqlx::query!(
+        "DELETE FROM delta WHERE waf_id = $1 AND generation <= greatest($2::bigint, coalesce(
+             (SELECT max(generation) FROM (SELECT generation,
+                  sum(bytes) OVER (ORDER BY generation DESC) AS newer FROM delta WHERE waf_id = $1) AS newest
+              WHERE newer > $3::bigint), 0))",
+        waf.0,
+        oldest,
+        most
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+    .map_err(failed)
+}
+
+fn json(texts: &[String]) -> String {
+    serde_json::to_string(texts).expect("texts have a JSON form")
+}
+
+/// Says that the keys are others now.
+pub(super) async fn keys_moved(connection: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query!("UPDATE installation SET keys_version = keys_version + 1 WHERE id = 1")
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(failed)
+}
