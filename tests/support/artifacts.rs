@@ -61,3 +61,24 @@ pub fn nginx() -> PathBuf {
     let path = std::env::var_os("NGINX_BINARY").unwrap_or_else(|| "/usr/sbin/nginx".into());
     present(path.into(), "run scripts/install-packages or set NGINX_BINARY")
 }
+
+/// The folder of PostgreSQL's programs: `POSTGRES_BIN_DIR`, or the newest of the distribution.
+///
+/// # Panics
+/// When there is none; the message says what to install.
+pub fn postgres() -> PathBuf {
+    let newest = || {
+        std::fs::read_dir("/usr/lib/postgresql")
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+            .max()
+            .map(|version| PathBuf::from(format!("/usr/lib/postgresql/{version}/bin")))
+    };
+    let folder = std::env::var_os("POSTGRES_BIN_DIR").map(PathBuf::from).or_else(newest);
+    let folder = folder.unwrap_or_else(|| "/usr/lib/postgresql/15/bin".into());
+    let remedy = "run scripts/install-packages, or apt-get install postgresql-15, or name the folder \
+                  of PostgreSQL's programs in POSTGRES_BIN_DIR";
+    present(folder.join("postgres"), remedy);
+    folder
+}

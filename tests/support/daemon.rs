@@ -26,6 +26,17 @@ impl Daemon {
         Self { pid }
     }
 
+    /// The one whose number is the first line of `pid_file`, which may hold more.
+    ///
+    /// # Panics
+    /// When the file does not come.
+    pub fn of_first_line(pid_file: &Path) -> Self {
+        let what = format!("{}", pid_file.display());
+        let number = || read(pid_file).lines().next()?.trim().parse().ok();
+        let (pid, _) = eventually(PATIENCE, &what, number);
+        Self { pid }
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.pid

@@ -1,0 +1,7 @@
+//! What happens when the primary is lost? A real PostgreSQL primary with its replica.
+//!
+//! Invariants: nothing is pretended; each test has servers of its own.
+
+#![forbid(unsafe_code)]
+
+mod servers;
