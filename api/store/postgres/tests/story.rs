@@ -61,11 +61,9 @@ async fn a_database_nobody_prepared_is_not_read() {
 #[tokio::test]
 async fn several_processes_prepare_one_database() {
     let url = Server::shared().fresh_database();
-    let opening = (0..4).map(|_| Postgres::open(&url, MODE));
-    let mut stores = Vec::new();
-    for opened in futures(opening).await {
-        stores.push(opened.unwrap());
-    }
+    let open = || Postgres::open(&url, MODE);
+    let (a, b, c, d) = tokio::join!(open(), open(), open(), open());
+    let stores = [a, b, c, d].map(Result::unwrap);
     let pulse = stores[0].pulse().await.unwrap();
     assert_eq!(pulse.wafs.len(), 1);
     // Of two commits on one base one is told to compute anew.
@@ -80,17 +78,6 @@ async fn several_processes_prepare_one_database() {
         .count();
     assert_eq!(conflicts, 1);
     assert_eq!(revision(&stores[3]).await.generation, 2);
-}
-
-async fn futures<T: Send + 'static>(
-    all: impl Iterator<Item = impl Future<Output = T> + Send>,
-) -> Vec<T> {
-    // In turn is enough where each is quick; the interesting part is that all succeed.
-    let mut done = Vec::new();
-    for one in all {
-        done.push(one.await);
-    }
-    done
 }
 
 #[tokio::test]
@@ -166,7 +153,7 @@ async fn a_commit_computed_before_a_promotion_is_computed_anew() {
 /// A server that hangs is reported within seconds.
 #[tokio::test]
 async fn a_hanging_server_is_not_waited_for() {
-    let mut server = Server::start();
+    let server = Server::start();
     let store = Postgres::open(&server.url(), MODE).await.unwrap();
     let frozen = server.freeze();
     let asked = tokio::time::timeout(Duration::from_secs(10), store.pulse()).await.unwrap();

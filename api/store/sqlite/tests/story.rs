@@ -1,7 +1,7 @@
 //! SQLite is told the story of every store; files that are not, or no longer, what they
 //! should be.
 
-use store::{DEFAULT_WAF, Store as _, StoreError, WafId, story};
+use store::{Store as _, WafId, story};
 use store_sqlite::{Mode, Sqlite};
 
 const WAF: WafId = WafId::DEFAULT;
