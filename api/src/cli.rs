@@ -38,6 +38,12 @@ pub enum Command {
         #[command(subcommand)]
         command: WafCommand,
     },
+    /// Copy the SQLite database, also of a running server, into a new file
+    Backup {
+        /// The file; it must not exist
+        #[arg(value_name = "FILE")]
+        into: PathBuf,
+    },
     /// Mark the database as restored from a backup
     Session {
         /// What to do

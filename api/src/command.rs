@@ -18,14 +18,22 @@ use crate::service::now_ms;
 pub async fn run(config: &Config, command: Command) -> Result<(), Failure> {
     let only_reads = matches!(
         command,
-        Command::Key { command: KeyCommand::List } | Command::Waf { command: WafCommand::List }
+        Command::Key { command: KeyCommand::List }
+            | Command::Waf { command: WafCommand::List }
+            | Command::Backup { .. }
     );
     if !only_reads && config.ro_mode {
         let reason = "ro_mode is on; run the command on the primary server";
         return Err(Failure::Refused(reason.to_owned()));
     }
+    if let Command::Backup { into } = &command {
+        database::backup(config, into).await?;
+        println!("copied into {}", into.display());
+        return Ok(());
+    }
     let store = database::open(config).await?;
     let outcome = match command {
+        Command::Backup { .. } => Ok(()),
         Command::Key { command } => on_keys(config, &*store, command).await,
         Command::Waf { command } => on_wafs(config, &*store, command).await,
         Command::Session { command: SessionCommand::Renew } => renew(config, &*store).await,

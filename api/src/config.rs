@@ -8,9 +8,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use axum::http::Uri;
 use serde::Deserialize;
 
 use crate::database::Database;
+use crate::peers::{self, PEERS_MAX};
+use crate::tls::Files;
 
 /// Where the file is looked for when no `--config` is given.
 pub const DEFAULT_PATH: &str = "/etc/nwaf/api.toml";
@@ -38,6 +41,10 @@ pub struct Config {
     pub events_retention_days: u32,
     /// Largest body of a write, in bytes.
     pub body_limit: usize,
+    /// Certificate and key, where the main listener speaks TLS.
+    pub tls: Option<Files>,
+    /// Base URLs of the other servers of the installation.
+    pub peers: Vec<Uri>,
 }
 
 /// Why there is no configuration.
@@ -83,6 +90,9 @@ struct File {
     ro_mode: Option<bool>,
     events_retention_days: Option<u32>,
     body_limit: Option<u64>,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
+    peers: Option<Vec<String>>,
 }
 
 impl Config {
@@ -149,7 +159,21 @@ impl Config {
             BODY_LIMIT_MIN..=wire::v2::BUNDLE_BYTES,
             "write a number of bytes, 1024-268435456",
         )?;
-        Ok(Self { listen, metrics_listen, database, ro_mode, events_retention_days, body_limit })
+        let path = |path: PathBuf| path.display().to_string();
+        let certificate = pick("tls_cert", file.tls_cert.map(path)).filter(|(_, p)| !p.is_empty());
+        let key = pick("tls_key", file.tls_key.map(path)).filter(|(_, p)| !p.is_empty());
+        let tls = tls(certificate, key)?;
+        let peers = peers(pick("peers", file.peers.map(|peers| peers.join(","))))?;
+        Ok(Self {
+            listen,
+            metrics_listen,
+            database,
+            ro_mode,
+            events_retention_days,
+            body_limit,
+            tls,
+            peers,
+        })
     }
 
     /// The configuration as a file that means the same, but for passwords, which it has not.
@@ -163,6 +187,12 @@ impl Config {
         lines.push(format!("ro_mode = {}", self.ro_mode));
         lines.push(format!("events_retention_days = {}", self.events_retention_days));
         lines.push(format!("body_limit = {}", self.body_limit));
+        if let Some(Files { certificate, key }) = &self.tls {
+            lines.push(format!("tls_cert = {}", text(certificate.display().to_string())));
+            lines.push(format!("tls_key = {}", text(key.display().to_string())));
+        }
+        let peers: Vec<String> = self.peers.iter().map(|peer| text(peer.to_string())).collect();
+        lines.push(format!("peers = [{}]", peers.join(", ")));
         lines.join("\n") + "\n"
     }
 }
@@ -175,6 +205,44 @@ fn database(place: String, url: &str) -> Result<Database, ConfigError> {
         remedy: "write sqlite://PATH, for example sqlite:///var/lib/nwaf/api/settings.db, \
                  or postgres://USER:PASSWORD@HOST:PORT/NAME",
     })
+}
+
+/// Both files or none.
+fn tls(
+    certificate: Option<(String, String)>,
+    key: Option<(String, String)>,
+) -> Result<Option<Files>, ConfigError> {
+    match (certificate, key) {
+        (None, None) => Ok(None),
+        (Some((_, certificate)), Some((_, key))) => {
+            Ok(Some(Files { certificate: certificate.into(), key: key.into() }))
+        }
+        (Some((place, value)), None) | (None, Some((place, value))) => Err(ConfigError::Value {
+            place,
+            value,
+            reason: "certificate and key belong together".to_owned(),
+            remedy: "give tls_cert and tls_key, or neither",
+        }),
+    }
+}
+
+/// URLs, in the environment with commas between.
+fn peers(given: Option<(String, String)>) -> Result<Vec<Uri>, ConfigError> {
+    let Some((place, value)) = given else { return Ok(Vec::new()) };
+    let wrong = |value: &str, reason: String| ConfigError::Value {
+        place: place.clone(),
+        value: value.to_owned(),
+        reason,
+        remedy: "write at most 16 like http://10.0.0.2:8080; where the other server speaks TLS, its metrics_listen",
+    };
+    let urls = value.split(',').map(str::trim).filter(|url| !url.is_empty());
+    let peers: Vec<Uri> = urls
+        .map(|url| peers::parse(url).map_err(|reason| wrong(url, reason)))
+        .collect::<Result<_, _>>()?;
+    if peers.len() > PEERS_MAX {
+        return Err(wrong(&value, format!("there are {} of them", peers.len())));
+    }
+    Ok(peers)
 }
 
 fn parse<T: FromStr<Err: Display>>(

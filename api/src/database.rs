@@ -121,6 +121,29 @@ pub async fn open(config: &Config) -> Result<Arc<dyn Store>, Failure> {
     }
 }
 
+/// Copies the configured database into a new file, readable for its owner only.
+///
+/// # Errors
+/// It is no file; the new file exists or cannot be written.
+pub async fn backup(config: &Config, into: &Path) -> Result<(), Failure> {
+    let Database::Sqlite(path) = &config.database else {
+        return Err(Failure::Refused(format!(
+            "{} is copied by PostgreSQL's own tools: pg_dump, pg_basebackup",
+            config.database
+        )));
+    };
+    check(path, false)?;
+    let store = Sqlite::open(path, store_sqlite::Mode::ReadOnly);
+    let store = store.await.map_err(|why| Failure::store(config, why))?;
+    let created = std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(into);
+    created.map_err(|why| {
+        Failure::Refused(format!("{} cannot be created: {why}; name a new file", into.display()))
+    })?;
+    let copied = store.backup(into).await;
+    store::Store::close(&store).await;
+    copied.map_err(|why| Failure::store(config, why))
+}
+
 /// SQLite says "cannot open" to everything; the system says why.
 fn check(path: &Path, writes: bool) -> Result<(), Failure> {
     if path.is_dir() {

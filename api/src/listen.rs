@@ -18,9 +18,15 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
+
+use crate::tls::Tls;
 
 /// Longest time for the headers of a request, from the end of the request before.
 pub const HEADERS: Duration = Duration::from_secs(10);
@@ -41,13 +47,19 @@ pub fn raise_descriptor_limit() {
 }
 
 /// Serves until `stop` turns true and the requests of that moment are answered.
-pub async fn serve(listener: TcpListener, router: Router, stop: watch::Receiver<bool>) {
-    serve_at_most(CONNECTIONS_MAX, listener, router, stop).await;
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    router: Router,
+    stop: watch::Receiver<bool>,
+) {
+    serve_at_most(CONNECTIONS_MAX, listener, tls, router, stop).await;
 }
 
 async fn serve_at_most(
     most: usize,
     listener: TcpListener,
+    tls: Option<Tls>,
     router: Router,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -60,8 +72,18 @@ async fn serve_at_most(
         };
         let Some((place, stream, address)) = accepted else { continue };
         let (router, stop) = (router.clone(), stop.clone());
+        let tls = tls.as_ref().map(Tls::current);
         tokio::spawn(async move {
-            connection(stream, address, router, stop).await;
+            // Answers are written at once and as a whole.
+            let _ = stream.set_nodelay(true);
+            match tls {
+                None => connection(stream, address, router, stop).await,
+                Some(tls) => {
+                    if let Some(stream) = shake_hands(tls, stream, address).await {
+                        connection(stream, address, router, stop).await;
+                    }
+                }
+            }
             drop(place);
         });
     }
@@ -86,14 +108,28 @@ async fn accept(
     }
 }
 
-async fn connection(
+/// The encrypted connection; a handshake has as long as the headers of a request.
+async fn shake_hands(
+    tls: Arc<ServerConfig>,
     stream: TcpStream,
+    address: SocketAddr,
+) -> Option<TlsStream<TcpStream>> {
+    match tokio::time::timeout(HEADERS, TlsAcceptor::from(tls).accept(stream)).await {
+        Ok(Ok(stream)) => Some(stream),
+        Ok(Err(why)) => {
+            tracing::debug!(client = %address, error = %why, "a TLS handshake failed");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     address: SocketAddr,
     router: Router,
     mut stop: watch::Receiver<bool>,
 ) {
-    // Answers are written at once and as a whole.
-    let _ = stream.set_nodelay(true);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(address));
@@ -133,7 +169,7 @@ mod tests {
         let router = Router::new()
             .route("/", get(async || "fine"))
             .route("/slow", get(async || tokio::time::sleep(HEADERS * 3).await));
-        (address, stop, tokio::spawn(serve_at_most(most, listener, router, stopped)))
+        (address, stop, tokio::spawn(serve_at_most(most, listener, None, router, stopped)))
     }
 
     async fn until_closed(mut stream: TcpStream) -> String {

@@ -12,10 +12,12 @@ mod database;
 mod http;
 mod key;
 mod listen;
+mod peers;
 mod serve;
 mod service;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::process::ExitCode;
 
@@ -33,6 +35,8 @@ enum Failure {
     /// A file that the configuration names.
     #[error("{0}")]
     Setup(String),
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
     #[error("the database {database}: {source}")]
     Store { database: String, source: StoreError },
     #[error("{place}: cannot listen on {address}: {source}")]
@@ -60,7 +64,7 @@ impl Failure {
             {
                 NO_PERMISSION
             }
-            Self::Config(_) | Self::Setup(_) => CONFIG,
+            Self::Config(_) | Self::Setup(_) | Self::Tls(_) => CONFIG,
             Self::Listen { source, .. } | Self::Io { source, .. } => match source.kind() {
                 std::io::ErrorKind::PermissionDenied => NO_PERMISSION,
                 _ => FAILURE,

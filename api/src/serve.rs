@@ -5,8 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::routing::get;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use store::Role;
 use tokio::net::TcpListener;
@@ -20,7 +18,9 @@ use crate::config::{Config, ConfigError};
 use crate::database;
 use crate::http::{self, App, Live};
 use crate::listen;
+use crate::peers::Peers;
 use crate::service::{Service, now_ms};
+use crate::tls::Tls;
 
 /// How long requests may go on after the end was asked for.
 const DRAIN: Duration = Duration::from_secs(4);
@@ -60,6 +60,7 @@ pub async fn run(
     if let Some(path) = std::env::var_os("NWAF_API_BOOTSTRAP_KEY_FILE") {
         command::bootstrap(&config, &*store, Path::new(&path)).await?;
     }
+    let tls = config.tls.as_ref().map(Tls::load).transpose()?;
     listen::raise_descriptor_limit();
     let listener = bind("listen", config.listen).await?;
     let metrics_listener = match config.metrics_listen {
@@ -79,7 +80,10 @@ pub async fn run(
 
     let (stop, stopped) = watch::channel(false);
     let service = Service::new(store);
-    let app = Arc::new(App::new(Arc::clone(&service), live(&config), stopped.clone()));
+    let peers =
+        Arc::new(if config.peers.is_empty() { Peers::default() } else { Peers::expected() });
+    let app = App::new(Arc::clone(&service), Arc::clone(&peers), live(&config), stopped.clone());
+    let app = Arc::new(app);
     let (retention, retention_days) = watch::channel(config.events_retention_days);
 
     let mut tasks = tokio::task::JoinSet::new();
@@ -87,18 +91,22 @@ pub async fn run(
     if !config.ro_mode {
         tasks.spawn(forget(Arc::clone(&service), retention_days));
     }
+    if !config.peers.is_empty() {
+        let following = peers.follow(config.peers.clone(), Arc::clone(&service), stopped.clone());
+        tasks.spawn(following);
+    }
     tasks.spawn(watch_metrics(Arc::clone(&app), metrics_handle.clone()));
     if let Some(listener) = metrics_listener {
         tracing::info!("metrics are served on {}", local(&listener, config.listen));
-        let router = Router::new().route("/metrics", get(async move || metrics_handle.render()));
-        tasks.spawn(listen::serve(listener, router, stopped.clone()));
+        let router = http::machine_router(Arc::clone(&app), move || metrics_handle.render());
+        tasks.spawn(listen::serve(listener, None, router, stopped.clone()));
     }
     load(&service).await;
     tracing::info!("listening on {}", local(&listener, config.listen));
 
     let router = http::router(Arc::clone(&app));
-    let server = tokio::spawn(listen::serve(listener, router, stopped.clone()));
-    wait_for_end(config, reload, &app, &retention).await?;
+    let server = tokio::spawn(listen::serve(listener, tls.clone(), router, stopped.clone()));
+    wait_for_end(config, reload, &app, &retention, tls.as_ref()).await?;
     // Long polls answer at once; what still runs after the drain is cut.
     let _ = stop.send(true);
     match tokio::time::timeout(DRAIN, server).await {
@@ -143,6 +151,7 @@ async fn wait_for_end(
     reload: impl Fn() -> Result<Config, ConfigError>,
     app: &App,
     retention: &watch::Sender<u32>,
+    tls: Option<&Tls>,
 ) -> Result<(), Failure> {
     let hook = |kind| {
         signal(kind).map_err(|source| Failure::Io { what: "a signal cannot be caught", source })
@@ -159,6 +168,11 @@ async fn wait_for_end(
                     config = take_over(&config, new, opened_read_only);
                     app.set_live(live(&config));
                     retention.send_replace(config.events_retention_days);
+                    if let (Some(tls), Some(files)) = (tls, &config.tls)
+                        && let Err(why) = tls.reload(files)
+                    {
+                        tracing::error!(error = %why, "certificate and key stay as they were");
+                    }
                     tracing::info!("the configuration was read again");
                 }
                 Err(why) => tracing::error!(error = %why, "the configuration stays as it was"),
@@ -176,6 +190,8 @@ fn take_over(old: &Config, mut new: Config, opened_read_only: bool) -> Config {
     };
     keep("listen", old.listen != new.listen);
     keep("metrics_listen", old.metrics_listen != new.metrics_listen);
+    keep("peers", old.peers != new.peers);
+    keep("TLS", old.tls.is_some() != new.tls.is_some());
     keep("database", old.database != new.database);
     // The database itself was opened for reading only.
     keep("ro_mode", opened_read_only && !new.ro_mode);
@@ -183,6 +199,10 @@ fn take_over(old: &Config, mut new: Config, opened_read_only: bool) -> Config {
     new.listen = old.listen;
     new.metrics_listen = old.metrics_listen;
     new.database.clone_from(&old.database);
+    new.peers.clone_from(&old.peers);
+    if old.tls.is_some() != new.tls.is_some() {
+        new.tls.clone_from(&old.tls);
+    }
     new
 }
 

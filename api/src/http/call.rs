@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use axum::extract::{ConnectInfo, FromRequest, Request};
 use axum::http::{HeaderMap, header};
-use store::{Role, Scope};
+use store::Scope;
 use wire::v1::{Fields, Malformed};
 use zeroize::Zeroizing;
 
@@ -108,16 +108,15 @@ pub struct Caller {
     pub actor: Actor,
     /// The policy the key opens.
     pub tenant: Arc<Tenant>,
-    /// Whether the database takes writes.
-    role: Role,
+    /// Whether the server takes writes.
+    is_writable: bool,
 }
 
 impl Caller {
     /// # Errors
     /// The server takes no writes now.
-    pub fn expect_writable(&self, app: &App) -> Result<(), ApiError> {
-        let is_replica = matches!(self.role, Role::Replica { .. });
-        if app.live().read_only || is_replica { Err(ApiError::ReadOnly) } else { Ok(()) }
+    pub fn expect_writable(&self) -> Result<(), ApiError> {
+        if self.is_writable { Ok(()) } else { Err(ApiError::ReadOnly) }
     }
 }
 
@@ -130,6 +129,7 @@ pub async fn authorize(
 ) -> Result<Caller, ApiError> {
     let presented = presented.filter(|key| !key.is_empty()).ok_or(ApiError::NoKey)?;
     let pulse = app.service.pulse().await?;
+    app.peers.check(&pulse)?;
     let keys = app.service.keys(&pulse).await?;
     let Some(found) = key::find(&keys, presented) else {
         metrics::counter!("nwaf_api_auth_failures_total").increment(1);
@@ -146,7 +146,7 @@ pub async fn authorize(
     Ok(Caller {
         actor: Actor { key: found.name.clone(), address: client.to_string() },
         tenant: app.service.tenant(found.waf),
-        role: pulse.role,
+        is_writable: app.is_writable(&pulse),
     })
 }
 

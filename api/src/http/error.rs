@@ -11,6 +11,7 @@ use store::{Scope, StoreError};
 use wire::v1::Malformed;
 use wire::v2::{ErrorBody, FieldError, Revision};
 
+use crate::peers::Fenced;
 use crate::service::ServiceError;
 
 /// Refused values that one answer lists; further ones are counted in the message.
@@ -74,6 +75,9 @@ pub enum ApiError {
     /// The server takes no writes.
     #[error("the server is in read-only mode")]
     ReadOnly,
+    /// See [`Fenced`].
+    #[error(transparent)]
+    Fenced(#[from] Fenced),
     /// See [`ServiceError`].
     #[error(transparent)]
     Service(#[from] ServiceError),
@@ -107,6 +111,7 @@ impl ApiError {
             Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::DeltaGone(_) => (S::GONE, "delta_gone"),
             Self::ReadOnly => (S::SERVICE_UNAVAILABLE, "read_only"),
+            Self::Fenced(_) => (S::SERVICE_UNAVAILABLE, "fenced"),
             Self::Panicked => (S::INTERNAL_SERVER_ERROR, "internal"),
             Self::Service(why) => match why {
                 ServiceError::Invalid(_) => (S::UNPROCESSABLE_ENTITY, "invalid_value"),
@@ -158,7 +163,7 @@ impl ApiError {
     pub fn retry_seconds(&self) -> Option<u64> {
         match (self, self.kind().1) {
             (Self::TooManyFailures { retry_seconds }, _) => Some(*retry_seconds),
-            (_, "read_only") => Some(RETRY_READ_ONLY_SECONDS),
+            (_, "read_only" | "fenced") => Some(RETRY_READ_ONLY_SECONDS),
             (_, "store_busy" | "store_unavailable" | "overloaded") => Some(RETRY_SOON_SECONDS),
             _ => None,
         }
@@ -209,6 +214,7 @@ impl ApiError {
             Self::MethodNotAllowed => "read with GET or POST, write with POST".to_owned(),
             Self::DeltaGone(_) => "take the whole policy with GET /nw-api/v2/bundle".to_owned(),
             Self::ReadOnly => "write to the primary server, or try again later".to_owned(),
+            Self::Fenced(_) => "use that server; bring this one back as its replica".to_owned(),
             Self::Service(ServiceError::NeedsForce(_)) => {
                 "if this is meant, send it again with \"force\": true beside the key".to_owned()
             }

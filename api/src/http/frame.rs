@@ -3,24 +3,29 @@
 //! The query is never logged: it may hold a key.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, MatchedPath, Request};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
+use super::App;
 use super::error::Failed;
+use super::health;
 use crate::key;
 
 /// Names a request in answers and in the log.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// What the server is: `primary`, `replica`, `read_only` or `fenced`.
+const ROLE: HeaderName = HeaderName::from_static("x-nw-role");
 /// Longest id that is taken over from a client, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
 /// The middleware around everything.
-pub async fn frame(request: Request, next: Next) -> Response {
+pub async fn frame(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = request_id(request.headers());
     let method = request.method().clone();
@@ -51,6 +56,8 @@ pub async fn frame(request: Request, next: Next) -> Response {
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
+    let role = app.role_name(app.service.role());
+    response.headers_mut().insert(ROLE, HeaderValue::from_static(role));
     let no_store = HeaderValue::from_static("no-store");
     response.headers_mut().entry(header::CACHE_CONTROL).or_insert(no_store);
 
@@ -60,10 +67,13 @@ pub async fn frame(request: Request, next: Next) -> Response {
         .increment(1);
     metrics::histogram!("nwaf_api_request_duration_seconds", "call" => call)
         .record(elapsed.as_secs_f64());
-    tracing::info!(
-        request_id = %id, %client, %method, path, status,
-        ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX), "request"
-    );
+    let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+    // Balancers ask every second; that they do is no news.
+    if health::PATHS.contains(&path.as_str()) {
+        tracing::debug!(request_id = %id, %client, %method, path, status, ms, "request");
+    } else {
+        tracing::info!(request_id = %id, %client, %method, path, status, ms, "request");
+    }
     response
 }
 

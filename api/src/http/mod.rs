@@ -9,6 +9,7 @@ mod body;
 mod call;
 mod error;
 mod frame;
+mod health;
 mod limiter;
 mod openapi;
 mod poll;
@@ -35,6 +36,7 @@ pub use frame::describe_metrics;
 pub use limiter::FAILURES_MAX;
 pub use limiter::Limiter;
 
+use crate::peers::Peers;
 use crate::service::Service;
 
 /// What may change while the process runs.
@@ -54,6 +56,8 @@ pub struct App {
     pub limiter: Limiter,
     /// Turns true when the process shall end; long polls answer then.
     pub stop: watch::Receiver<bool>,
+    /// What other servers say of themselves.
+    pub peers: Arc<Peers>,
     /// Room for large bodies of clients that have not shown a key yet.
     room: Room,
     live: RwLock<Live>,
@@ -61,9 +65,15 @@ pub struct App {
 
 impl App {
     /// An app that serves `service` until `stop` turns true.
-    pub fn new(service: Arc<Service>, live: Live, stop: watch::Receiver<bool>) -> Self {
+    pub fn new(
+        service: Arc<Service>,
+        peers: Arc<Peers>,
+        live: Live,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
         let room = Room::new(live.body_limit);
-        Self { service, limiter: Limiter::default(), stop, room, live: RwLock::new(live) }
+        let limiter = Limiter::default();
+        Self { service, limiter, stop, peers, room, live: RwLock::new(live) }
     }
 
     /// The values in force.
@@ -76,6 +86,17 @@ impl App {
         self.room.grow(live.body_limit);
         *self.live.write().unwrap_or_else(std::sync::PoisonError::into_inner) = live;
     }
+}
+
+/// What a listener for machines answers: health, role and metrics, without a key.
+pub fn machine_router(
+    app: Arc<App>,
+    metrics: impl Fn() -> String + Clone + Send + Sync + 'static,
+) -> Router {
+    Router::new()
+        .merge(health::routes())
+        .route("/metrics", get(async move || metrics()))
+        .with_state(app)
 }
 
 /// Everything the main listener answers.
@@ -113,12 +134,12 @@ pub fn router(app: Arc<App>) -> Router {
         .nest("/nw/agent/public", v1)
         // Where the specification's cloud has the action log.
         .route("/nw/ml/mgmt/get_event_log", get(read::get_event_log).post(read::get_event_log))
-        .route("/healthz", get(read::healthz))
+        .merge(health::routes())
         .fallback(async || ApiError::NoSuchCall)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         // Bodies are read, and limited, in `call`.
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(|_| ApiError::Panicked.into_response()))
-        .layer(axum::middleware::from_fn(frame::frame))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), frame::frame))
         .with_state(app)
 }

@@ -1,18 +1,13 @@
-//! The reads of the vendor's dialect, and the health check.
+//! The reads of the vendor's dialect.
 
-use std::sync::Arc;
-
-use axum::Json;
-use axum::extract::State;
 use axum::response::Response;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use store::{Part, Scope};
 use utoipa::ToSchema;
 use wire::v1::{RuleLine, SettingLine, spaced_json};
 use wire::v2::ErrorBody;
 
-use super::App;
 use super::answer;
 use super::call::{Caller, ReadCall};
 use super::error::ApiError;
@@ -152,10 +147,4 @@ pub struct Event {
     before: Value,
     /// What is there now.
     after: Value,
-}
-
-/// Whether the store answers. Needs no key.
-pub async fn healthz(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> {
-    app.service.pulse().await?;
-    Ok(Json(json!({"status": "ok"})))
 }

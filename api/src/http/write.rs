@@ -1,13 +1,9 @@
 //! The writes. v2 has the same ones: their answers were JSON from the beginning.
 
-use std::sync::Arc;
-
-use axum::extract::State;
 use axum::response::Response;
 use wire::v1::{BlockListWrite, RuleWrite, SettingsWrite, spaced_json};
 use wire::v2::ErrorBody;
 
-use super::App;
 use super::answer;
 use super::call::Call;
 use super::error::ApiError;
@@ -19,8 +15,8 @@ use crate::service::Write;
     post, path = "/set_dyn_settings", tag = "v1", request_body = SettingsRequest,
     responses((status = 200, description = "Done", body = WriteAnswer),
               (status = "default", description = "Refused; nothing changed", body = ErrorBody)))]
-pub async fn set_dyn_settings(app: State<Arc<App>>, call: Call) -> Result<Response, ApiError> {
-    run(app, call, |call| SettingsWrite::parse(&call.fields).map(Write::Settings)).await
+pub async fn set_dyn_settings(call: Call) -> Result<Response, ApiError> {
+    run(call, |call| SettingsWrite::parse(&call.fields).map(Write::Settings)).await
 }
 
 /// Replaces the block list (`set`), or removes entries or all of it (`del`).
@@ -28,8 +24,8 @@ pub async fn set_dyn_settings(app: State<Arc<App>>, call: Call) -> Result<Respon
     post, path = "/set_dyn_bl", tag = "v1", request_body = BlockListRequest,
     responses((status = 200, description = "Done", body = WriteAnswer),
               (status = "default", description = "Refused; nothing changed", body = ErrorBody)))]
-pub async fn set_dyn_bl(app: State<Arc<App>>, call: Call) -> Result<Response, ApiError> {
-    run(app, call, |call| BlockListWrite::parse(&call.fields).map(Write::BlockList)).await
+pub async fn set_dyn_bl(call: Call) -> Result<Response, ApiError> {
+    run(call, |call| BlockListWrite::parse(&call.fields).map(Write::BlockList)).await
 }
 
 /// Adds (`add`), changes (`upd`) or removes (`del`) an extended rule.
@@ -37,8 +33,8 @@ pub async fn set_dyn_bl(app: State<Arc<App>>, call: Call) -> Result<Response, Ap
     post, path = "/set_dyn_erl", tag = "v1", request_body = RulesRequest,
     responses((status = 200, description = "Done", body = WriteAnswer),
               (status = "default", description = "Refused; nothing changed", body = ErrorBody)))]
-pub async fn set_dyn_erl(app: State<Arc<App>>, call: Call) -> Result<Response, ApiError> {
-    run(app, call, |call| RuleWrite::parse(&call.fields).map(|write| Write::Rules(Box::new(write))))
+pub async fn set_dyn_erl(call: Call) -> Result<Response, ApiError> {
+    run(call, |call| RuleWrite::parse(&call.fields).map(|write| Write::Rules(Box::new(write))))
         .await
 }
 
@@ -47,8 +43,8 @@ pub async fn set_dyn_erl(app: State<Arc<App>>, call: Call) -> Result<Response, A
     post, path = "/set_dyn_settings", tag = "v2", request_body = SettingsRequest,
     responses((status = 200, description = "Done", body = WriteAnswer),
               (status = "default", description = "Refused; nothing changed", body = ErrorBody)))]
-pub async fn v2_set_dyn_settings(app: State<Arc<App>>, call: Call) -> Result<Response, ApiError> {
-    set_dyn_settings(app, call).await
+pub async fn v2_set_dyn_settings(call: Call) -> Result<Response, ApiError> {
+    set_dyn_settings(call).await
 }
 
 /// As v1.
@@ -56,8 +52,8 @@ pub async fn v2_set_dyn_settings(app: State<Arc<App>>, call: Call) -> Result<Res
     post, path = "/set_dyn_bl", tag = "v2", request_body = BlockListRequest,
     responses((status = 200, description = "Done", body = WriteAnswer),
               (status = "default", description = "Refused; nothing changed", body = ErrorBody)))]
-pub async fn v2_set_dyn_bl(app: State<Arc<App>>, call: Call) -> Result<Response, ApiError> {
-    set_dyn_bl(app, call).await
+pub async fn v2_set_dyn_bl(call: Call) -> Result<Response, ApiError> {
+    set_dyn_bl(call).await
 }
 
 /// As v1.
@@ -65,18 +61,17 @@ pub async fn v2_set_dyn_bl(app: State<Arc<App>>, call: Call) -> Result<Response,
     post, path = "/set_dyn_erl", tag = "v2", request_body = RulesRequest,
     responses((status = 200, description = "Done", body = WriteAnswer),
               (status = "default", description = "Refused; nothing changed", body = ErrorBody)))]
-pub async fn v2_set_dyn_erl(app: State<Arc<App>>, call: Call) -> Result<Response, ApiError> {
-    set_dyn_erl(app, call).await
+pub async fn v2_set_dyn_erl(call: Call) -> Result<Response, ApiError> {
+    set_dyn_erl(call).await
 }
 
 /// One write: key before form, form before values, values before the store.
 async fn run(
-    State(app): State<Arc<App>>,
     call: Call,
     parse: impl FnOnce(&Call) -> Result<Write, wire::v1::Malformed>,
 ) -> Result<Response, ApiError> {
     let caller = call.authorize(&[]).await?;
-    caller.expect_writable(&app)?;
+    caller.expect_writable()?;
     let write = parse(&call)?;
     let name = write.call();
     let force = call.fields.force.unwrap_or(false);

@@ -2,6 +2,7 @@
 
 mod delta;
 mod errors;
+mod health;
 mod history;
 mod node;
 mod samples;

@@ -142,8 +142,12 @@ async fn writers_in_parallel_lose_nothing() {
     let path = api.directory.path().join("s.db");
     let other = Sqlite::open(&path, Mode::ReadWrite { now_ms: 1 }).await.unwrap();
     let (_stop, stopped) = tokio::sync::watch::channel(false);
-    let second =
-        crate::http::App::new(Service::new(Arc::new(other)), super::support::LIVE, stopped);
+    let second = crate::http::App::new(
+        Service::new(Arc::new(other)),
+        Arc::default(),
+        super::support::LIVE,
+        stopped,
+    );
     let second = crate::http::router(Arc::new(second));
     let mut writers = tokio::task::JoinSet::new();
     for n in 0..20u32 {

@@ -16,6 +16,7 @@ use store::{KeyRow, Scope, Store as _, WafId};
 use store_sqlite::{Mode, Sqlite};
 
 use crate::key::Digest;
+use crate::peers::Peers;
 use crate::service::Service;
 
 pub const ADMIN: &str = "admin-key-0123456789";
@@ -58,12 +59,20 @@ impl Api {
                 .await
                 .unwrap();
         }
-        Self::over(directory, store)
+        Self::over(directory, store, Peers::default())
     }
 
-    fn over(directory: tempfile::TempDir, store: Sqlite) -> Self {
+    /// One that waits for the answers of other servers.
+    pub async fn start_beside_peers() -> Self {
+        let Self { directory, .. } = Self::start().await;
+        let store = open(&directory).await;
+        Self::over(directory, store, Peers::expected())
+    }
+
+    fn over(directory: tempfile::TempDir, store: Sqlite, peers: Peers) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let app = Arc::new(App::new(Service::new(Arc::new(store)), LIVE, stopped));
+        let app = App::new(Service::new(Arc::new(store)), Arc::new(peers), LIVE, stopped);
+        let app = Arc::new(app);
         Self { router: router(Arc::clone(&app)), app, stop, directory }
     }
 
@@ -71,7 +80,7 @@ impl Api {
     pub async fn restart(self) -> Self {
         let Self { directory, .. } = self;
         let store = open(&directory).await;
-        Self::over(directory, store)
+        Self::over(directory, store, Peers::default())
     }
 
     pub async fn send(&self, request: Request<Body>) -> Answer {

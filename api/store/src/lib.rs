@@ -70,6 +70,15 @@ pub enum Role {
     },
 }
 
+/// A server among its copies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct History {
+    /// Names the server and every copy of it.
+    pub system: String,
+    /// Grows with every promotion of a copy.
+    pub timeline: u32,
+}
+
 /// Where a WAF id stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WafState {
@@ -86,6 +95,8 @@ pub struct WafState {
 pub struct Pulse {
     /// What the database is.
     pub role: Role,
+    /// Which primary it is; `None` of a replica, and of a database that has no copies.
+    pub history: Option<History>,
     /// Moves with every change of keys.
     pub keys_version: u64,
     /// Every WAF id, in the order of ids.

@@ -61,6 +61,7 @@ async fn revision(store: &dyn Store) -> Revision {
 async fn an_empty_store(store: &dyn Store, session: u64) -> Revision {
     let pulse = store.pulse().await.unwrap();
     assert_eq!(pulse.role, Role::Primary);
+    assert!(pulse.history.as_ref().is_none_or(|history| history.timeline == 1));
     let [waf] = pulse.wafs.as_slice() else { panic!("{pulse:?}") };
     assert_eq!((waf.id, waf.name.as_str()), (WAF, DEFAULT_WAF));
     let first = waf.revision;

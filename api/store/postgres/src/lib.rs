@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod rows;
+mod server;
 
 use std::collections::HashMap;
 use std::str::FromStr as _;
@@ -23,7 +24,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgPool, Postgres as Engine, Transaction};
 use store::{
     AGENTS_MAX, Action, AgentRow, Commit, DEFAULT_WAF, KeyRow, LoggedDelta, Part, Provenance,
-    Pulse, Role, Store, StoreError, Stored, WAFS_MAX, WafId, WafState,
+    Pulse, Store, StoreError, Stored, WAFS_MAX, WafId,
 };
 use wire::v2::{AgentReport, AgentState, DELTA_BYTES, Revision};
 
@@ -56,16 +57,6 @@ pub enum Mode {
 #[derive(Debug)]
 pub struct Postgres {
     pool: PgPool,
-}
-
-/// A server's identity and timeline, `NULL` on a replica: `pg_walfile_name` is not
-/// allowed there, and a replica's timeline is its primary's.
-macro_rules! cluster_sql {
-    () => {
-        "CASE WHEN NOT pg_is_in_recovery() THEN
-             (SELECT system_identifier::text FROM pg_control_system()) || '/' ||
-             substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END"
-    };
 }
 
 /// Understands the URL of a database without connecting.
@@ -164,119 +155,6 @@ impl Postgres {
     async fn begin(&self) -> Result<Transaction<'static, Engine>, StoreError> {
         self.pool.begin().await.map_err(failed)
     }
-
-    /// Gives every WAF id a new session, if the server is not the one that the present
-    /// ones were begun on.
-    async fn begin_sessions_anew(&self) -> Result<(), StoreError> {
-        let mut transaction = self.begin().await?;
-        // The lock is taken first: of several processes one does it.
-        let known = sqlx::query_scalar!("SELECT cluster FROM installation WHERE id = 1 FOR UPDATE")
-            .fetch_one(&mut *transaction)
-            .await
-            .map_err(failed)?;
-        let present: Option<String> = sqlx::query_scalar(concat!("SELECT ", cluster_sql!()))
-            .fetch_one(&mut *transaction)
-            .await
-            .map_err(failed)?;
-        let Some(present) = present.filter(|present| *present != known) else { return Ok(()) };
-        sqlx::query!("UPDATE installation SET cluster = $1 WHERE id = 1", present)
-            .execute(&mut *transaction)
-            .await
-            .map_err(failed)?;
-        if !known.is_empty() {
-            let now_ms = sqlx::query_scalar!(
-                r#"SELECT (extract(epoch FROM now()) * 1000)::bigint AS "now_ms!""#
-            )
-            .fetch_one(&mut *transaction)
-            .await
-            .map_err(failed)?;
-            let begun = sqlx::query!(
-                "WITH old AS (SELECT id, session FROM waf),
-                      new AS (UPDATE waf SET session = greatest(session + 1, $1) RETURNING id, session, generation)
-                 INSERT INTO action (waf_id, at_ms, author, address, call, generation, before, after)
-                 SELECT id, $1, 'nwaf-api', '', 'new_session', generation,
-                     json_build_object('session', old.session, 'cluster', $2::text)::text,
-                     json_build_object('session', new.session, 'cluster', $3::text)::text
-                 FROM new JOIN old USING (id)",
-                now_ms,
-                known,
-                present
-            )
-            .execute(&mut *transaction)
-            .await
-            .map_err(failed)?;
-            tracing::warn!(
-                was = known,
-                is = present,
-                wafs = begun.rows_affected(),
-                "the database was promoted or restored: new sessions begin"
-            );
-        }
-        transaction.commit().await.map_err(failed)
-    }
-
-    /// Asks where everything stands; `None` where new sessions must begin first.
-    async fn try_pulse(&self) -> Result<Option<Pulse>, StoreError> {
-        let rows: Vec<PulseRow> = sqlx::query_as(concat!(
-            "WITH server AS MATERIALIZED (
-                 SELECT pg_is_in_recovery() AS is_replica, ",
-            cluster_sql!(),
-            " AS cluster,
-                     CASE WHEN NOT pg_is_in_recovery() THEN NULL
-                     -- Nothing is left to replay of what a living connection brought.
-                     WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()
-                         AND EXISTS (SELECT 1 FROM pg_stat_wal_receiver) THEN 0
-                     ELSE greatest(0, extract(epoch FROM
-                         clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000)::bigint
-                     END AS lag_ms)
-             SELECT server.is_replica, server.cluster, server.lag_ms,
-                 installation.cluster AS known_cluster, installation.keys_version,
-                 waf.id, waf.name, waf.session, waf.generation
-             FROM server CROSS JOIN installation LEFT JOIN waf ON true ORDER BY waf.id"
-        ))
-        .fetch_all(&self.pool)
-        .await
-        .map_err(failed)?;
-        let Some(first) = rows.first() else {
-            let reason = "it has no row".to_owned();
-            return Err(StoreError::Corrupt { row: "installation".to_owned(), reason });
-        };
-        if first.cluster.as_ref().is_some_and(|present| *present != first.known_cluster) {
-            return Ok(None);
-        }
-        let role = if first.is_replica {
-            Role::Replica { lag_ms: first.lag_ms.and_then(|ms| u64::try_from(ms).ok()) }
-        } else {
-            Role::Primary
-        };
-        let keys_version = from_row("installation", first.keys_version)?;
-        let wafs = rows.into_iter().filter_map(PulseRow::waf).collect::<Result<_, _>>()?;
-        Ok(Some(Pulse { role, keys_version, wafs }))
-    }
-}
-
-/// A row of the pulse; the WAF id's columns are absent where there is none.
-#[derive(sqlx::FromRow)]
-struct PulseRow {
-    is_replica: bool,
-    cluster: Option<String>,
-    lag_ms: Option<i64>,
-    known_cluster: String,
-    keys_version: i64,
-    id: Option<i64>,
-    name: Option<String>,
-    session: Option<i64>,
-    generation: Option<i64>,
-}
-
-impl PulseRow {
-    fn waf(self) -> Option<Result<WafState, StoreError>> {
-        let Self { id: Some(id), name: Some(name), session: Some(session), .. } = self else {
-            return None;
-        };
-        let revision = revision(session, self.generation?);
-        Some(revision.map(|revision| WafState { id: WafId(id), name, revision }))
-    }
 }
 
 #[async_trait]
@@ -342,16 +220,8 @@ impl Store for Postgres {
         .await
         .map_err(failed)?
         .ok_or(StoreError::NoWaf(waf))?;
-        let is_known: Option<bool> = sqlx::query_scalar(concat!(
-            "SELECT cluster = ",
-            cluster_sql!(),
-            " FROM installation WHERE id = 1"
-        ))
-        .fetch_one(&mut *transaction)
-        .await
-        .map_err(failed)?;
         let stored = revision(row.session, row.generation)?;
-        if is_known == Some(false) {
+        if !server::is_known(&mut transaction).await? {
             transaction.rollback().await.map_err(failed)?;
             self.begin_sessions_anew().await?;
             // The next pulse tells of the new session; the caller computes anew.

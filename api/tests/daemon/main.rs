@@ -1,103 +1,13 @@
-//! The program as an operator meets it: configuration, exit codes, keys, signals.
+//! The program as an operator meets it: configuration, exit codes, keys, signals, TLS.
+
+mod process;
+mod tls;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Longest wait for anything in these tests.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-fn nwaf_api(directory: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_nwaf-api"));
-    command.args(arguments).current_dir(directory);
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("NWAF_")) {
-        command.env_remove(name);
-    }
-    command.env("NWAF_API_DATABASE", format!("sqlite://{}/s.db", directory.display()));
-    command
-}
-
-fn run(directory: &Path, arguments: &[&str]) -> Output {
-    nwaf_api(directory, arguments).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// A running daemon; killed when it goes out of scope.
-struct Daemon {
-    child: Child,
-    address: String,
-    log: std::path::PathBuf,
-}
-
-impl Daemon {
-    fn start(mut command: Command, directory: &Path) -> Self {
-        let log = directory.join("log");
-        command.env("NWAF_API_LISTEN", "127.0.0.1:0");
-        command.stderr(std::fs::File::create(&log).unwrap()).stdout(Stdio::null());
-        let mut daemon = Self { child: command.spawn().unwrap(), address: String::new(), log };
-        daemon.address = daemon.logged("listening on ");
-        daemon
-    }
-
-    /// The rest of the line with `start`, once it is logged.
-    fn logged(&self, start: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let log = std::fs::read_to_string(&self.log).unwrap();
-            let found = log.lines().find_map(|line| line.split_once(start));
-            if let Some((_, rest)) = found {
-                return rest.trim().to_owned();
-            }
-            assert!(Instant::now() < deadline, "{start:?} is not logged: {log}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    /// Status and everything after it of one request.
-    fn request(&self, method: &str, path: &str, key: &str, body: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAuthorization: Bearer {key}\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let status = answer[9..12].parse().unwrap();
-        (status, answer)
-    }
-
-    fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
-    }
-
-    /// The exit code, within `most`.
-    fn end(&mut self, most: Duration) -> Option<i32> {
-        let deadline = Instant::now() + most;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            assert!(Instant::now() < deadline, "the daemon did not end");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use process::{Daemon, PATIENCE, nwaf_api, run, text};
 
 #[test]
 fn configuration_and_exit_codes() {
@@ -216,6 +126,62 @@ fn keys_work_at_once_and_until_revoked() {
     let daemon = start();
     assert_eq!(daemon.request("GET", "/nw-api/get_dyn_bl", "another-bootstrap-key", "").0, 200);
     assert_eq!(daemon.request("GET", "/nw-api/get_dyn_bl", "bootstrap-0123456789", "").0, 401);
+}
+
+#[test]
+fn a_backup_of_a_running_server_is_a_database() {
+    const KEY: &str = "bootstrap-0123456789";
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path();
+    std::fs::write(place.join("boot.key"), KEY).unwrap();
+    let mut command = nwaf_api(place, &[]);
+    command.env("NWAF_API_BOOTSTRAP_KEY_FILE", "boot.key");
+    let daemon = Daemon::start(command, place);
+    let write = r#"{"set": {"bl": ["1.1.1.1"]}}"#;
+    assert_eq!(daemon.request("POST", "/nw-api/set_dyn_bl", KEY, write).0, 200);
+
+    let copied = run(place, &["backup", "copy.db"]);
+    assert!(copied.status.success(), "{}", text(&copied.stderr));
+    let mode = std::fs::metadata(place.join("copy.db")).unwrap().permissions();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o600);
+    let again = run(place, &["backup", "copy.db"]);
+    assert_eq!(again.status.code(), Some(1), "an old copy is written over");
+
+    let mut listed = nwaf_api(place, &["waf", "list"]);
+    let listed = listed.env("NWAF_API_DATABASE", "sqlite://copy.db").output().unwrap();
+    let listed = text(&listed.stdout);
+    assert!(listed.starts_with("1\tdefault\t") && listed.trim().ends_with(".2"), "{listed}");
+}
+
+#[test]
+fn waf_ids_come_and_go() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path();
+    let said = |arguments: &[&str]| {
+        let ended = run(place, arguments);
+        (ended.status.code().unwrap(), text(&ended.stdout) + &text(&ended.stderr))
+    };
+    assert_eq!(said(&["waf", "create", "--name", "shop"]).0, 0);
+    assert!(said(&["waf", "create", "--name", "shop"]).1.contains("exists"));
+    assert_eq!(said(&["waf", "create", "--name", "a b"]).0, 1);
+    let create = ["key", "create", "--name", "s", "--scope", "admin", "--waf", "shop"];
+    let (code, key) = said(&create);
+    assert_eq!((code, key.trim().len()), (0, 64));
+    assert!(said(&["key", "list"]).1.trim().ends_with("shop"));
+    assert!(
+        said(&["key", "create", "--name", "t", "--scope", "read", "--waf", "x"])
+            .1
+            .contains("waf list")
+    );
+    let daemon = Daemon::start(nwaf_api(place, &[]), place);
+    let key = key.trim();
+    assert_eq!(daemon.request("GET", "/nw-api/get_dyn_bl", key, "").0, 200);
+
+    assert!(said(&["waf", "remove", "shop"]).1.contains("--yes"));
+    assert!(said(&["waf", "remove", "default", "--yes"]).1.contains("stays"));
+    assert_eq!(said(&["waf", "remove", "shop", "--yes"]).0, 0);
+    assert_eq!(daemon.request("GET", "/nw-api/get_dyn_bl", key, "").0, 401);
+    assert_eq!(said(&["waf", "remove", "shop", "--yes"]).0, 1);
 }
 
 #[test]
