@@ -57,6 +57,7 @@ pub enum Mode {
 #[derive(Debug)]
 pub struct Postgres {
     pool: PgPool,
+    mode: Mode,
 }
 
 /// Understands the URL of a database without connecting.
@@ -93,7 +94,7 @@ impl Postgres {
             .connect_with(options)
             .await
             .map_err(failed)?;
-        let this = Self { pool };
+        let this = Self { pool, mode };
         let is_replica = sqlx::query_scalar!(r#"SELECT pg_is_in_recovery() AS "is_replica!""#)
             .fetch_one(&this.pool)
             .await

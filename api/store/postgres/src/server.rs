@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 use store::{History, Pulse, Role, StoreError, WafId, WafState};
 
-use super::{Postgres, failed, from_row, revision};
+use super::{Mode, Postgres, failed, from_row, revision};
 
 /// A server's identity and timeline, `NULL` on a replica: `pg_walfile_name` is not
 /// allowed there, and a replica's timeline is its primary's.
@@ -109,7 +109,10 @@ impl Postgres {
             let reason = "it has no row".to_owned();
             return Err(StoreError::Corrupt { row: "installation".to_owned(), reason });
         };
-        if first.cluster.as_ref().is_some_and(|present| *present != first.known_cluster) {
+        // Who must not write tells of the old sessions, in which nobody is led astray: what
+        // they lost looks like what a lagging replica shows.
+        let is_other = first.cluster.as_ref().is_some_and(|is| *is != first.known_cluster);
+        if is_other && self.mode != Mode::ReadOnly {
             return Ok(None);
         }
         let role = if first.is_replica {

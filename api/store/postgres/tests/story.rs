@@ -115,6 +115,10 @@ async fn a_replica_reads_and_a_promoted_one_begins_new_sessions() {
     assert!(matches!(primary.pulse().await, Err(StoreError::Unavailable(_))));
     pair.replica.promote();
 
+    // Who opened it only for reading changes nothing of it.
+    let observer = Postgres::open(&pair.replica.url(), Mode::ReadOnly).await.unwrap();
+    assert_eq!(revision(&observer).await, first);
+
     // The lost generation is given again, but in a newer session.
     let promoted = revision(&replica).await;
     assert!(promoted.session > first.session && promoted > lost, "{promoted} after {lost}");
