@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # rustup puts cargo where only login shells look.
 export PATH := $(PATH):$(HOME)/.cargo/bin
-.PHONY: help run test bench build module package check fuzz soak nginx-tests test-nginx valgrind asan packages
+.PHONY: help run test bench build module package check fuzz openapi soak nginx-tests test-nginx valgrind asan packages
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ soak: packages ## thirty minutes of load with another policy every second (NWAF_
 
 fuzz: packages ## fuzz the parsers and the snapshot reader, a minute each (NWAF_FUZZ_SECONDS)
 	@scripts/fuzz $${NWAF_FUZZ_SECONDS:-60}
+
+openapi: packages ## send the API generated requests after its OpenAPI document, a minute (NWAF_OPENAPI_SECONDS)
+	@scripts/try-openapi $${NWAF_OPENAPI_SECONDS:-60}
 
 nginx-tests: packages ## nginx's own test suite (NGINX_TESTS_DIR) without the module and with it
 	@scripts/nginx-tests

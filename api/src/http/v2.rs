@@ -9,7 +9,7 @@ use serde::Serialize;
 use store::{AgentRow, Part, Scope};
 use utoipa::ToSchema;
 use wire::v1::{Malformed, Provenance, RuleLine};
-use wire::v2::{AgentReport, ErrorBody, Revision};
+use wire::v2::{AgentReport, AgentState, ErrorBody, Revision};
 
 use super::App;
 use super::answer;
@@ -71,9 +71,15 @@ pub async fn report(State(app): State<Arc<App>>, request: Request) -> Result<Res
 /// A node's latest report.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Agent {
-    /// The report.
-    #[serde(flatten)]
-    report: AgentReport,
+    /// Name of the node.
+    node: String,
+    /// The bundle the report is about.
+    revision: Revision,
+    /// What became of it.
+    state: AgentState,
+    /// Why it was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
     /// The address it came from.
     address: String,
     /// When it came, RFC 3339.
@@ -106,7 +112,10 @@ pub async fn agents(
     let agents = agents
         .into_iter()
         .map(|row| Agent {
-            report: row.report,
+            node: row.report.node,
+            revision: row.report.revision,
+            state: row.report.state,
+            reason: row.report.reason,
             address: row.address,
             time: answer::rfc3339(row.at_ms),
         })

@@ -193,6 +193,19 @@ async fn bodies_that_are_no_object() {
     api.method(Method::GET, &twice, ADMIN).await.refused(400, "invalid_field");
 }
 
+/// A parser that calls itself for each bracket would end with its stack.
+#[tokio::test]
+async fn bodies_as_deep_as_they_are_long() {
+    let api = Api::start().await;
+    for open in ["[", r#"{"set":"#, r#"{"set":{"bl":["#, r#"{"add":{"other_headers":["#] {
+        let deep = format!(r#"{{"key":"{ADMIN}","set":{}"#, open.repeat(1 << 20));
+        let refused = api.json("/nw-api/set_dyn_bl", &deep).await.refused(400, "invalid_json");
+        assert!(refused.contains("recursion limit") || refused.contains("column"), "{refused}");
+        api.json("/nw-api/set_dyn_erl", &open.repeat(1 << 20)).await;
+    }
+    assert_eq!(api.get("/nw-api/get_dyn_bl", READ).await.status, 200);
+}
+
 #[tokio::test]
 async fn keys_and_scopes() {
     let api = Api::start().await;
