@@ -98,6 +98,7 @@ impl Case {
             settings: Settings::parse(pairs).expect("each is accepted"),
             block_list: self.block_list.iter().filter_map(|entry| entry.parse().ok()).collect(),
             rules: (1..).zip(&self.rules).filter_map(parsed).collect(),
+            ..Policy::default()
         }
     }
 }

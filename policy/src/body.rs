@@ -3,8 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::limits::LITERAL_BYTES;
-use crate::text::Scratch;
+use crate::url::path_as_served;
 use crate::{Host, HostPattern, Invalid};
 
 /// One entry of `nwaf_body_exclude`: `*` or `host/path`.
@@ -47,17 +46,7 @@ impl FromStr for BodyExclusion {
         if host.is_empty() {
             return Err(refuse("there is no host before the path"));
         }
-        if path.contains(['?', '#']) {
-            return Err(refuse("a path has no query and no fragment"));
-        }
-        if path.len() > LITERAL_BYTES {
-            return Err(refuse("the path is longer than 4096 bytes"));
-        }
-        if path.contains(|c: char| c.is_ascii_control()) {
-            return Err(refuse("there is a control character in the path"));
-        }
-        // People write paths as browsers show them; nginx compares what they mean.
-        let path = Scratch::default().path_as_served(path.as_bytes()).to_vec();
+        let path = path_as_served(path).map_err(refuse)?;
         Ok(Self { host: host.parse()?, path: Some(path) })
     }
 }
@@ -65,6 +54,7 @@ impl FromStr for BodyExclusion {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::LITERAL_BYTES;
 
     #[test]
     fn paths_are_held_as_nginx_serves_them() {

@@ -2,7 +2,7 @@
 
 use crate::text::Scratch;
 use crate::verdict::{Decision, Reason, Source, Verdict};
-use crate::{AddressEntry, Ban, HostLists, Request, Rule, Settings};
+use crate::{AddressEntry, Ban, Exclusion, HostLists, Request, Rule, Settings};
 
 /// A whole policy. The snapshot must give the same verdicts for it, faster.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,6 +13,9 @@ pub struct Policy {
     pub block_list: Vec<AddressEntry>,
     /// The rules, in the order of their ids.
     pub rules: Vec<Rule>,
+    /// The exclusions, in the order of their ids. They are about signatures and decide
+    /// nothing without them.
+    pub exclusions: Vec<Exclusion>,
 }
 
 impl Policy {

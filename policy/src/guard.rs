@@ -165,6 +165,7 @@ mod tests {
             block_list: vec!["::/0".parse().unwrap()],
             settings: crate::Settings::parse([("nwaf_ip_wl", "0.0.0.0/0")]).unwrap(),
             rules: vec![Rule::parse(7, &rule).unwrap(), Rule::parse(8, &rule).unwrap()],
+            ..Policy::default()
         };
         let all = [
             Danger::BlocksAllV6,

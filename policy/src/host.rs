@@ -41,6 +41,23 @@ impl HostPattern {
         }
     }
 
+    /// Whether every host of the other pattern is one of this. O(length of the pattern).
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) => true,
+            (_, Self::Any) => false,
+            (_, Self::Exact(host)) => self.matches(Host(host.as_bytes())),
+            (Self::Exact(_), _) => false,
+            (Self::Below(name), Self::Below(sub)) => {
+                sub == name || Host(sub.as_bytes()).is_below(name)
+            }
+            (Self::Below(name), Self::DomainAndBelow(sub)) => Host(sub.as_bytes()).is_below(name),
+            (Self::DomainAndBelow(name), Self::Below(sub) | Self::DomainAndBelow(sub)) => {
+                sub == name || Host(sub.as_bytes()).is_below(name)
+            }
+        }
+    }
+
     /// The domain of the pattern without its prefix; empty for `*`.
     pub fn domain(&self) -> &str {
         match self {
@@ -211,6 +228,30 @@ mod tests {
         assert!(holds("*.example.com", "a.example.com"));
         assert!(!holds("*.example.com", "example.com"));
         assert!(!holds("*.example.com", ".example.com"));
+    }
+
+    #[test]
+    fn a_pattern_covers_what_it_matches_all_of() {
+        let patterns = [
+            "*",
+            "a.com",
+            ".a.com",
+            "*.a.com",
+            "b.a.com",
+            ".b.a.com",
+            "*.b.a.com",
+            "c.com",
+            "ba.com",
+        ];
+        // Enough hosts to tell any two of these patterns apart.
+        let hosts = ["a.com", "b.a.com", "c.b.a.com", "x.a.com", "c.com", "d.c.com", "ba.com", "z"];
+        for one in patterns {
+            for other in patterns {
+                let all = hosts.iter().all(|host| !holds(other, host) || holds(one, host));
+                let [one, other] = [one, other].map(|p| p.parse::<HostPattern>().unwrap());
+                assert_eq!(one.covers(&other), all, "{one} covers {other}");
+            }
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! A policy beyond a limit is refused as a whole, by the API with 422 and by
 //! syncd with a report; no limit is ever applied by silently cutting.
 
+use std::ops::RangeInclusive;
+
 /// Entries of one list, of addresses, hosts or paths. Ten times the size the product
 /// promises to serve.
 pub const LIST_ENTRIES: usize = 10_000_000;
@@ -40,3 +42,27 @@ pub const RATIO_FROM: usize = 64 << 10;
 /// Bytes of a buffer for one form of a body, or for a decoded one, that are kept for the
 /// next request. Twice the default of `nwaf_body_limit`.
 pub const BUFFER_KEPT: usize = 256 << 10;
+/// Entries of one list of the settings of behavioural analysis. Each is compared with every
+/// request that is analysed.
+pub const MLC_ENTRIES: usize = 10_000;
+/// Seconds of `ddos__interval` and `brute__interval`. All requests of an interval are held.
+pub const MLC_INTERVAL_SECONDS: RangeInclusive<u32> = 1..=3_600;
+/// Requests of `brute__max_val`. One request is no repetition.
+pub const MLC_MAX_VAL: RangeInclusive<u32> = 2..=1_000_000;
+/// Virtual hosts with a model of their own. Every worker holds all models.
+pub const VHOSTS: usize = 10_000;
+/// Days of a training. What a site was like a year ago says nothing about today.
+pub const TRAINING_DAYS: RangeInclusive<u32> = 1..=365;
+/// Exclusions of one policy; ten times what operators of the largest rule sets have.
+pub const EXCLUSIONS: usize = 10_000;
+/// Conditions of one exclusion.
+pub const EXCLUSION_CONDITIONS: usize = 64;
+/// Bytes of the text of one regular expression.
+pub const REGEX_BYTES: usize = 1_024;
+/// How large a regular expression may become when its repetitions are written out, counted
+/// in literal bytes and ranges of classes. What is compiled of it is some ten times as large.
+pub const REGEX_SIZE: u64 = 10_000;
+/// How deep groups and repetitions of a regular expression may nest.
+pub const REGEX_DEPTH: u32 = 50;
+/// Bytes of the comment of an exclusion.
+pub const COMMENT_BYTES: usize = 1_024;

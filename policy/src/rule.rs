@@ -142,7 +142,8 @@ fn text(field: &str, expression: &str) -> Result<Expression<Vec<u8>>, Invalid> {
     Expression::parse(field, expression, |operand| decode_base64(field, operand))
 }
 
-fn host(field: &str, operand: &str) -> Result<HostPattern, Invalid> {
+/// A host pattern, base64 or plain.
+pub(crate) fn host(field: &str, operand: &str) -> Result<HostPattern, Invalid> {
     // The specification writes base64; a plain pattern is hardly ever mistaken for it,
     // because its decoded form would have to be a host pattern too. "blog" is: it is
     // base64 for "nZ ". But then the plain one is in lower case, as names are written,

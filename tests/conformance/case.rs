@@ -259,6 +259,7 @@ impl Case {
             block_list: list::parse_each("bl", entries)
                 .unwrap_or_else(|why| panic!("{self}: {why:?}")),
             rules,
+            ..Policy::default()
         }
     }
 }

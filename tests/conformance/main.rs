@@ -91,7 +91,7 @@ fn snapshot_and_local_settings() {
             let bytes = compile(policy, Meta::default()).expect("compiles");
             Snapshot::from_bytes(&bytes).expect("is a snapshot")
         };
-        let Policy { settings, block_list, rules } = case.policy();
+        let Policy { settings, block_list, rules, .. } = case.policy();
         let local = snapshot(&Policy { settings, ..Policy::default() });
         let policy = snapshot(&Policy { block_list, rules, ..Policy::default() });
         let bytes = compile_bans(&case.bans(), Meta::default()).expect("compiles");

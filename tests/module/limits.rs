@@ -37,7 +37,7 @@ fn policy(pairs: &[(&str, &str)]) -> Policy {
         rule(2, RuleText { noban: true, ..url("/noban") }),
         rule(3, RuleText { lm: true, ..url("/watched") }),
     ];
-    Policy { settings: settings(pairs), rules, block_list: blocking(&["203.0.113.9"]).block_list }
+    Policy { settings: settings(pairs), rules, ..blocking(&["203.0.113.9"]) }
 }
 
 impl Limited {
