@@ -5,10 +5,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use policy::HostPattern;
 use support::check_message;
 use wire::v1::{
-    RuleLine, STATUS_LINE, SettingLine, block_list_text, read_block_list, read_rules,
-    read_settings, rules_text, settings_text,
+    ExclusionLine, MlcLine, RuleLine, STATUS_LINE, SettingLine, block_list_text, exclusions_text,
+    mlc_text, models_text, read_block_list, read_exclusions, read_mlc, read_models, read_rules,
+    read_settings, read_training, read_vhosts, rules_text, settings_text, training_text,
+    vhosts_text,
 };
 
 fuzz_target!(|data: &[u8]| {
@@ -39,7 +42,51 @@ fuzz_target!(|data: &[u8]| {
         }
         Err(why) => check_message(&why),
     }
+    check_analysis(&text);
 });
+
+/// Answers about exclusions, behavioural analysis, models and training.
+fn check_analysis(text: &str) {
+    if let Err(why) = read_exclusions(text).map(|exclusions| {
+        // Only what was understood is ever written.
+        let valid = exclusions.into_iter().filter_map(|(id, text)| {
+            Some((id, policy::Exclusion::parse(id, &text).ok()?.spelled(&text)))
+        });
+        let valid: Vec<_> = valid.collect();
+        let lines = || {
+            let line = |(id, exclusion)| ExclusionLine { id, exclusion, provenance: None };
+            valid.iter().map(|(id, exclusion)| (*id, exclusion)).map(line)
+        };
+        let written = exclusions_text(lines(), true);
+        assert_eq!(read_exclusions(&written).as_ref(), Ok(&valid), "{written}");
+    }) {
+        check_message(&why);
+    }
+    match read_mlc(text) {
+        Ok(settings) => {
+            let line = |(key, value)| MlcLine { key, value, active: true, provenance: None };
+            let lines: Vec<_> =
+                settings.iter().map(|(key, value)| (*key, value)).map(line).collect();
+            assert_eq!(read_mlc(&mlc_text(&lines, true)).as_ref(), Ok(&settings));
+        }
+        Err(why) => check_message(&why),
+    }
+    match read_vhosts(text) {
+        Ok(hosts) => {
+            let hosts = hosts.into_iter().filter(|host| host.parse::<HostPattern>().is_ok());
+            let hosts: Vec<String> = hosts.map(|host| host.trim().to_owned()).collect();
+            let written = vhosts_text(hosts.iter().map(String::as_str));
+            assert_eq!(read_vhosts(&written), Ok(hosts), "{written}");
+        }
+        Err(why) => check_message(&why),
+    }
+    if let Ok(models) = read_models(text) {
+        assert_eq!(read_models(&models_text(models.clone())), Ok(models));
+    }
+    if let Ok(training) = read_training(text) {
+        assert_eq!(read_training(&training_text(training.clone())), Ok(training));
+    }
+}
 
 /// Cuts an answer everywhere. Lines that look like a status themselves would end it early.
 fn check_cuts(text: &str, entries: &[String]) {

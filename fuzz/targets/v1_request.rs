@@ -5,11 +5,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use policy::{Rule, RuleText};
+use policy::{ExclusionText, MlcValue, Rule, RuleText};
 use support::check_message;
 use wire::v1::{
-    BlockListWrite, Fields, Malformed, RuleLine, RulePatch, RuleWrite, SettingsWrite, body_text,
-    encode_domains, read_rules, rules_text,
+    BlockListWrite, ExclusionPatch, ExclusionWrite, Fields, Malformed, MlcLine, MlcWrite,
+    ModelWrite, RuleLine, RulePatch, RuleWrite, SettingsWrite, TrainingWrite, VhostsWrite,
+    body_text, encode_domains, mlc_text, read_mlc, read_rules, rules_text,
 };
 
 fuzz_target!(|data: &[u8]| {
@@ -64,6 +65,53 @@ fn check_calls(fields: &Fields) {
         Ok(RuleWrite::Delete(id)) => assert_ne!(id, 0),
         Err(why) => check_message(&why),
     }
+    match ExclusionWrite::parse(fields) {
+        Ok(ExclusionWrite::Add(patch)) => check_exclusion(patch),
+        Ok(ExclusionWrite::Update(id, patch)) => {
+            assert_ne!(id, 0);
+            check_exclusion(patch);
+        }
+        Ok(ExclusionWrite::Delete(id)) => assert_ne!(id, 0),
+        Err(why) => check_message(&why),
+    }
+    match MlcWrite::parse(fields) {
+        Ok(MlcWrite::Set { values, .. }) => {
+            assert!(!values.is_empty());
+            values.iter().for_each(|(key, input)| match MlcValue::parse(*key, input) {
+                Ok(value) => {
+                    let line = MlcLine { key: *key, value: &value, active: true, provenance: None };
+                    let read = read_mlc(&mlc_text(&[line], false)).expect("is what was written");
+                    assert_eq!(read.into_values().collect::<Vec<_>>(), [value]);
+                }
+                Err(refused) => {
+                    assert!(!refused.is_empty(), "refused without a reason");
+                    refused.iter().for_each(check_message);
+                }
+            });
+        }
+        Ok(MlcWrite::Del(names)) => assert!(!names.is_empty()),
+        Err(why) => check_message(&why),
+    }
+    if let Err(why) = VhostsWrite::parse(fields) {
+        check_message(&why);
+    }
+    match TrainingWrite::parse(fields) {
+        Ok(write) => assert!(!write.vhosts.is_empty()),
+        Err(why) => check_message(&why),
+    }
+    for write in [ModelWrite::parse_delete(fields), ModelWrite::parse_copy(fields)] {
+        if let Err(why) = write {
+            check_message(&why);
+        }
+    }
+}
+
+fn check_exclusion(patch: ExclusionPatch) {
+    let mut exclusion = ExclusionText::default();
+    patch.clone().apply(&mut exclusion);
+    let mut again = exclusion.clone();
+    patch.apply(&mut again);
+    assert_eq!(again, exclusion, "asked twice");
 }
 
 fn check_patch(id: u64, patch: RulePatch) {

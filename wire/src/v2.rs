@@ -6,16 +6,21 @@
 //! repeat (restore, re-initialisation), so a larger pair is always newer.
 
 mod delta;
+mod exclusion;
 mod tally;
 
 use std::collections::BTreeMap;
 
-use policy::limits::RULES;
-use policy::{Invalid, Policy, Rule, RuleText, Settings, list};
+use policy::limits::{EXCLUSIONS, RULES};
+use policy::{Exclusion, Invalid, Policy, Rule, RuleText, Settings, list};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use delta::{Changes, DELTA_BYTES, Delta, DeltaError, ListChange, RulesChange};
+pub use delta::{
+    Changes, DELTA_BYTES, Delta, DeltaError, ExclusionsChange, ListChange, ObjectsChange,
+    RulesChange,
+};
+pub use exclusion::BundleExclusion;
 pub use tally::Tally;
 
 /// Largest bundle that is accepted, in bytes of JSON.
@@ -189,6 +194,9 @@ pub struct BundleContent {
     pub block_list: Vec<String>,
     /// Active rules in the order of their ids.
     pub rules: Vec<BundleRule>,
+    /// Active exclusions in the order of their ids.
+    #[serde(default)]
+    pub exclusions: Vec<BundleExclusion>,
 }
 
 /// A whole policy as the API hands it to nodes.
@@ -201,7 +209,7 @@ pub struct Bundle {
     /// purpose (a list emptied, a policy that blocks everybody). A node may
     /// accept a drastic bundle only where this is newer than what it runs.
     pub forced_at: u64,
-    /// How many settings, entries and rules the content has.
+    /// How many settings, entries, rules and exclusions the content has.
     pub count: u64,
     /// Digest over the content's elements, in hexadecimal.
     pub digest: String,
@@ -226,18 +234,25 @@ pub enum BundleError {
     /// Identities are not unique and ascending.
     #[error("rule {0} is out of order")]
     RuleOrder(u64),
+    /// As [`BundleError::RuleOrder`], of exclusions.
+    #[error("exclusion {0} is out of order")]
+    ExclusionOrder(u64),
     /// More rules than [`RULES`].
     #[error("the bundle has more than {RULES} rules")]
     TooManyRules,
-    /// Values without meaning; `rule N` precedes the field of a rule.
+    /// More exclusions than [`EXCLUSIONS`].
+    #[error("the bundle has more than {EXCLUSIONS} exclusions")]
+    TooManyExclusions,
+    /// Values without meaning; `rule N` or `exclusion N` precedes the field of one.
     #[error("{} value(s) refused, first: {}", .0.len(), .0[0])]
     Invalid(Vec<Invalid>),
 }
 
 impl BundleContent {
-    /// Number of settings, entries and rules.
+    /// Number of settings, entries, rules and exclusions.
     pub fn count(&self) -> u64 {
-        (self.settings.len() + self.block_list.len() + self.rules.len()) as u64
+        let lists = self.block_list.len() + self.rules.len() + self.exclusions.len();
+        (self.settings.len() + lists) as u64
     }
 
     /// The digest of [`Tally`], in hexadecimal. Takes as long as the content is large.
@@ -248,10 +263,14 @@ impl BundleContent {
     /// Understands the content.
     ///
     /// # Errors
-    /// [`BundleError::Invalid`] with every refused value, rule order, too many rules.
+    /// [`BundleError::Invalid`] with every refused value; order and number of rules and
+    /// exclusions.
     pub fn to_policy(&self) -> Result<Policy, BundleError> {
         if self.rules.len() > RULES {
             return Err(BundleError::TooManyRules);
+        }
+        if self.exclusions.len() > EXCLUSIONS {
+            return Err(BundleError::TooManyExclusions);
         }
         let mut refused = Vec::new();
         let settings = self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
@@ -267,19 +286,37 @@ impl BundleContent {
             last = rule.id;
             match Rule::parse(rule.id, &rule.clone().into_text()) {
                 Ok(rule) => rules.push(rule),
-                Err(why) => refused.extend(why.into_iter().map(|invalid| {
-                    let field = format!("rule {}: {}", rule.id, invalid.field);
-                    invalid.in_field(field)
-                })),
+                Err(why) => refused.extend(of_element("rule", rule.id, why)),
+            }
+        }
+        let mut exclusions = Vec::with_capacity(self.exclusions.len());
+        last = 0;
+        for exclusion in &self.exclusions {
+            if exclusion.id <= last {
+                return Err(BundleError::ExclusionOrder(exclusion.id));
+            }
+            last = exclusion.id;
+            match Exclusion::parse(exclusion.id, &exclusion.to_text()) {
+                Ok(exclusion) => exclusions.push(exclusion),
+                Err(why) => refused.extend(of_element("exclusion", exclusion.id, why)),
             }
         }
         match (settings, block_list) {
             (Some(settings), Some(block_list)) if refused.is_empty() => {
-                Ok(Policy { settings, block_list, rules })
+                Ok(Policy { settings, block_list, rules, exclusions })
             }
             _ => Err(BundleError::Invalid(refused)),
         }
     }
+}
+
+/// Refusals of what has an id, with its name before the field.
+fn of_element(name: &str, id: u64, why: Vec<Invalid>) -> impl Iterator<Item = Invalid> {
+    let named = move |invalid: &Invalid| format!("{name} {id}: {}", invalid.field);
+    why.into_iter().map(move |invalid| {
+        let field = named(&invalid);
+        invalid.in_field(field)
+    })
 }
 
 impl Bundle {
@@ -368,6 +405,8 @@ impl From<Invalid> for FieldError {
 
 #[cfg(test)]
 mod tests {
+    use policy::ExclusionText;
+
     use super::*;
 
     fn content() -> BundleContent {
@@ -378,7 +417,13 @@ mod tests {
                 3,
                 RuleText { ip: Some("1.1.1.1".into()), ..RuleText::default() },
             )],
+            exclusions: vec![exclusion(4, "URL")],
         }
+    }
+
+    fn exclusion(id: u64, mz: &str) -> BundleExclusion {
+        let (rl_id, mz) = ("942100".to_owned(), mz.to_owned());
+        BundleExclusion::new(id, &ExclusionText { rl_id, mz, ..ExclusionText::default() })
     }
 
     #[test]
@@ -387,7 +432,8 @@ mod tests {
         let text = serde_json::to_string(&bundle).unwrap();
         let read: Bundle = serde_json::from_str(&text).unwrap();
         assert_eq!(read, bundle);
-        assert_eq!(read.to_policy().unwrap().rules[0].id, 3);
+        let policy = read.to_policy().unwrap();
+        assert_eq!((policy.rules[0].id, policy.exclusions[0].id), (3, 4));
     }
 
     #[test]
@@ -402,6 +448,12 @@ mod tests {
         let mut twice = content();
         twice.rules.push(twice.rules[0].clone());
         assert_eq!(twice.to_policy(), Err(BundleError::RuleOrder(3)));
+        let mut twice = content();
+        twice.exclusions.push(exclusion(4, ""));
+        assert_eq!(twice.to_policy(), Err(BundleError::ExclusionOrder(4)));
+        twice.exclusions[1] = exclusion(5, "URI");
+        let Err(BundleError::Invalid(why)) = twice.to_policy() else { panic!("accepted") };
+        assert_eq!(why[0].field, "exclusion 5: mz");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The limits of a whole policy, at the limit and one beyond.
 
-use policy::RuleText;
-use policy::limits::{REFUSALS, RULES};
-use wire::v2::{Bundle, BundleContent, BundleError, BundleRule, Revision};
+use policy::limits::{EXCLUSIONS, REFUSALS, RULES};
+use policy::{ExclusionText, RuleText};
+use wire::v2::{Bundle, BundleContent, BundleError, BundleExclusion, BundleRule, Revision};
 
 fn rules(count: usize) -> BundleContent {
     let text = RuleText { ip: Some("1.1.1.1".into()), ..RuleText::default() };
@@ -16,6 +16,17 @@ fn rules_of_a_policy() {
     let beyond = Bundle::seal(Revision::default(), 0, rules(RULES + 1)).to_policy();
     assert_eq!(beyond, Err(BundleError::TooManyRules));
     assert!(beyond.unwrap_err().to_string().contains("more than 100000 rules"));
+}
+
+#[test]
+fn exclusions_of_a_policy() {
+    let content = |count: usize| {
+        let text = ExclusionText { rl_id: "*".into(), ..ExclusionText::default() };
+        let exclusions = (1..=count as u64).map(|id| BundleExclusion::new(id, &text)).collect();
+        BundleContent { exclusions, ..BundleContent::default() }
+    };
+    assert_eq!(content(EXCLUSIONS).to_policy().unwrap().exclusions.len(), EXCLUSIONS);
+    assert_eq!(content(EXCLUSIONS + 1).to_policy(), Err(BundleError::TooManyExclusions));
 }
 
 #[test]

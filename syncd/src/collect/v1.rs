@@ -33,7 +33,8 @@ pub async fn content(
     let mut rules = v1::read_rules(&text).map_err(|why| content_error("a list of rules", why))?;
     // A policy holds what is active; v1 lists the rest as well.
     rules.retain(|rule| rule.active);
-    Ok(BundleContent { settings, block_list, rules })
+    // What a node does without signatures needs no exclusions from them.
+    Ok(BundleContent { settings, block_list, rules, ..BundleContent::default() })
 }
 
 /// Fetches the active settings alone; also the cheapest sign of life.

@@ -244,7 +244,7 @@ impl serde_json::ser::Formatter for Spaced {
 }
 
 /// An object whose fields keep the order they were given in.
-struct Object<'a>(Vec<(&'a str, Value)>);
+pub(super) struct Object<'a>(pub Vec<(&'a str, Value)>);
 
 impl Serialize for Object<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -252,7 +252,7 @@ impl Serialize for Object<'_> {
     }
 }
 
-fn finish(mut text: String) -> String {
+pub(super) fn finish(mut text: String) -> String {
     text.push_str(STATUS_LINE);
     text.push('\n');
     text

@@ -18,7 +18,8 @@ use super::lenient::{Flag, Number, YesNo, given};
 pub(super) const QUOTED_CHARS: usize = 200;
 
 /// Every field a v1 request may have, with its aliases.
-pub const FIELD_NAMES: &str = "key (or token), set, del, add, upd, force, extended, format, before";
+pub const FIELD_NAMES: &str = "key (or token), set, del, add, upd, force, extended, format, before, \
+     vhosts_list, vhost (or vhosts), src, dst, duration, complete";
 
 /// A request whose form is wrong, before its values are looked at.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,6 +69,18 @@ pub struct Fields {
     pub add: Option<String>,
     /// JSON text of `upd`.
     pub upd: Option<String>,
+    /// JSON text of `vhosts_list`: a text with commas, or an array of texts.
+    pub vhosts_list: Option<String>,
+    /// JSON text of `vhost` (or `vhosts`): a text with commas, or an array of texts.
+    pub vhost: Option<String>,
+    /// Whose model is copied.
+    pub src: Option<String>,
+    /// For whom it is copied.
+    pub dst: Option<String>,
+    /// Days of a training.
+    pub duration: Option<u64>,
+    /// Whether a training is to end (`yes`) or to begin (`no`).
+    pub complete: Option<bool>,
 }
 
 impl fmt::Debug for Fields {
@@ -81,6 +94,12 @@ impl fmt::Debug for Fields {
             .field("del", &self.del)
             .field("add", &self.add)
             .field("upd", &self.upd)
+            .field("vhosts_list", &self.vhosts_list)
+            .field("vhost", &self.vhost)
+            .field("src", &self.src)
+            .field("dst", &self.dst)
+            .field("duration", &self.duration)
+            .field("complete", &self.complete)
             .finish()
     }
 }
@@ -106,6 +125,18 @@ struct Body<'a> {
     add: Option<&'a RawValue>,
     #[serde(default, borrow, deserialize_with = "given")]
     upd: Option<&'a RawValue>,
+    #[serde(default, borrow, deserialize_with = "given")]
+    vhosts_list: Option<&'a RawValue>,
+    #[serde(default, borrow, alias = "vhosts", deserialize_with = "given")]
+    vhost: Option<&'a RawValue>,
+    #[serde(default, deserialize_with = "given")]
+    src: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    dst: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    duration: Option<Number>,
+    #[serde(default, deserialize_with = "given")]
+    complete: Option<YesNo>,
 }
 
 impl Fields {
@@ -125,6 +156,12 @@ impl Fields {
             del: text(body.del),
             add: text(body.add),
             upd: text(body.upd),
+            vhosts_list: text(body.vhosts_list),
+            vhost: text(body.vhost),
+            src: body.src,
+            dst: body.dst,
+            duration: body.duration.map(|number| number.0),
+            complete: body.complete.map(|flag| flag.0),
             ..Self::default()
         };
         if let Some(value) = body.format {
@@ -172,6 +209,18 @@ impl Fields {
             "del" => self.del.replace(as_json(value)).is_some(),
             "add" => self.add.replace(as_json(value)).is_some(),
             "upd" => self.upd.replace(as_json(value)).is_some(),
+            "vhosts_list" => self.vhosts_list.replace(as_json_list(value)).is_some(),
+            "vhost" | "vhosts" => self.vhost.replace(as_json_list(value)).is_some(),
+            "src" => self.src.replace(value.to_owned()).is_some(),
+            "dst" => self.dst.replace(value.to_owned()).is_some(),
+            "duration" => {
+                let Ok(days) = value.trim().parse() else {
+                    let reason = "not a number of days";
+                    return Err(Malformed::field(name, value, reason, "write a whole number"));
+                };
+                self.duration.replace(days).is_some()
+            }
+            "complete" => self.complete.replace(flag(name, value)?).is_some(),
             _ => {
                 let remedy = format!("the fields are {FIELD_NAMES}");
                 return Err(Malformed::field(name, value, "there is no such field", &remedy));
@@ -191,6 +240,7 @@ impl Fields {
         &self,
         known: &[&'static str],
     ) -> Result<(&'static str, &str), Malformed> {
+        self.refuse_parameters(&[])?;
         let given: Vec<(&'static str, &str)> =
             [("set", &self.set), ("del", &self.del), ("add", &self.add), ("upd", &self.upd)]
                 .into_iter()
@@ -213,8 +263,9 @@ impl Fields {
     }
 
     /// # Errors
-    /// The request has an operation although the call only reads.
+    /// The request has an operation although the call only reads, or a field of other calls.
     pub fn expect_no_operation(&self) -> Result<(), Malformed> {
+        self.refuse_parameters(&[])?;
         match self.operation(&[]) {
             Err(Malformed::Field(why)) if !why.field.is_empty() => Err(Malformed::field(
                 &why.field,
@@ -224,6 +275,45 @@ impl Fields {
             )),
             _ => Ok(()),
         }
+    }
+
+    /// # Errors
+    /// The request has an operation, or a field of other calls that is not among `known`.
+    pub(super) fn expect_parameters(&self, known: &[&str]) -> Result<(), Malformed> {
+        self.refuse_parameters(known)?;
+        for (name, text) in
+            [("set", &self.set), ("del", &self.del), ("add", &self.add), ("upd", &self.upd)]
+        {
+            if let Some(text) = text {
+                let reason = "this call has no operations";
+                let remedy = format!("leave it out; its fields are {}", known.join(", "));
+                return Err(Malformed::field(name, text, reason, &remedy));
+            }
+        }
+        Ok(())
+    }
+
+    /// Fields that belong to some calls only, but for those of `known`.
+    fn refuse_parameters(&self, known: &[&str]) -> Result<(), Malformed> {
+        let duration = self.duration.map(|days| days.to_string());
+        let complete = self.complete.map(|complete| complete.to_string());
+        let given = [
+            ("vhosts_list", &self.vhosts_list),
+            ("vhost", &self.vhost),
+            ("src", &self.src),
+            ("dst", &self.dst),
+            ("duration", &duration),
+            ("complete", &complete),
+        ];
+        for (name, value) in given {
+            if let Some(value) = value
+                && !known.contains(&name)
+            {
+                let reason = "this call has no such field";
+                return Err(Malformed::field(name, value, reason, "leave it out"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -365,120 +455,15 @@ fn as_json(value: &str) -> String {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refused(body: &str) -> Invalid {
-        match Fields::from_json(body) {
-            Err(Malformed::Field(why)) => why,
-            other => panic!("{body}: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn token_is_key_and_both_are_too_many() {
-        assert_eq!(Fields::from_json(r#"{"token":"a"}"#).unwrap().key.as_deref(), Some("a"));
-        assert_eq!(refused(r#"{"token":"a","key":"a"}"#).field, "key");
-        let mut fields = Fields::from_json(r#"{"key":"a"}"#).unwrap();
-        fields.add_pair("token", "a").unwrap();
-        assert!(fields.add_pair("key", "b").is_err());
-        assert!(!format!("{fields:?}").contains("\"a\""));
-    }
-
-    #[test]
-    fn invalid_json_says_where() {
-        let body = "{\"key\": \"k\",\n \"add\": {\"ip\": \"1.1.1.1\" \"active\": \"true\"}}";
-        let Err(Malformed::Json { line, column, .. }) = Fields::from_json(body) else {
-            panic!("accepted");
-        };
-        assert_eq!((line, column), (2, 26));
-        for body in ["", "{", "{\"key\": \"k\"} x", "{\"key\": \"k, \"set\": 1}"] {
-            assert!(matches!(Fields::from_json(body), Err(Malformed::Json { .. })), "{body}");
-        }
-    }
-
-    #[test]
-    fn fields_are_named() {
-        assert_eq!(refused(r#"{"key":"k","foo":1}"#).field, "foo");
-        assert!(refused(r#"{"key":"k","foo":1}"#).remedy.contains("upd"));
-        assert_eq!(refused(r#"{"key":5}"#).field, "key");
-        assert_eq!(refused(r#"{"set":{},"set":{}}"#).field, "set");
-        assert_eq!(refused("[]").field, "body");
-        let mut fields = Fields::default();
-        assert!(fields.add_pair("foo", "1").is_err());
-        assert!(fields.add_pair("extended", "maybe").is_err());
-        assert!(fields.add_pair("format", "xml").is_err());
-    }
-
-    #[test]
-    fn type_errors_show_the_value() {
-        assert_eq!(refused(r#"{"key":5}"#).value, "5");
-        assert_eq!(refused(r#"{"force":"maybe"}"#).value, "maybe");
-        assert_eq!(refused(r#"{"key":null}"#).value, "null");
-        assert_eq!(refused(r#"{"key":{}}"#).value, "map");
-        assert_eq!(refused(r#"{"extended":"maybe"}"#).value, "maybe");
-    }
-
-    #[test]
-    fn megabytes_are_not_repeated() {
-        let long = "\u{fc}, expected `".repeat(100_000);
-        for body in [
-            format!(r#"{{"{long}":1}}"#),
-            format!(r#"{{"force":"{long}"}}"#),
-            format!(r#"{{"extended":"{long}"}}"#),
-            format!(r#"{{"format":"{long}"}}"#),
-        ] {
-            let why = refused(&body);
-            assert!(why.to_string().len() < 2_000, "{}", why.to_string().len());
-            assert!(why.to_string().contains('\u{fc}'));
-        }
-        let mut fields = Fields::default();
-        let why = fields.add_pair(&long, &long).unwrap_err();
-        assert!(why.to_string().len() < 2_000);
-    }
-
-    #[test]
-    fn what_a_query_can_say_json_can_say() {
-        for (body, extended) in [
-            (r#"{"extended":true}"#, true),
-            (r#"{"extended":"yes"}"#, true),
-            (r#"{"extended":"true"}"#, true),
-            (r#"{"extended":false}"#, false),
-            (r#"{"extended":"no"}"#, false),
-        ] {
-            assert_eq!(Fields::from_json(body).unwrap().extended, Some(extended), "{body}");
-        }
-        for body in [r#"{"before":7}"#, r#"{"before":"7"}"#] {
-            assert_eq!(Fields::from_json(body).unwrap().before, Some(7), "{body}");
-        }
-        for body in [r#"{"before":-1}"#, r#"{"before":"x"}"#, r#"{"before":1.5}"#] {
-            assert_eq!(refused(body).field, "before", "{body}");
-        }
-        let mut fields = Fields::from_json(r#"{"extended":true}"#).unwrap();
-        assert!(fields.add_pair("extended", "yes").is_err());
-    }
-
-    #[test]
-    fn exactly_one_operation() {
-        let operation = |body: &str| {
-            Fields::from_json(body).unwrap().operation(&["set", "del"]).map(|(name, _)| name)
-        };
-        assert_eq!(operation(r#"{"set":{}}"#), Ok("set"));
-        assert!(operation("{}").is_err());
-        assert!(operation(r#"{"set":{},"del":""}"#).is_err());
-        assert!(operation(r#"{"add":{}}"#).is_err());
-        assert!(Fields::from_json(r#"{"set":{}}"#).unwrap().expect_no_operation().is_err());
-        Fields::from_json("{}").unwrap().expect_no_operation().unwrap();
-    }
-
-    #[test]
-    fn forms_hold_json_or_plain_texts() {
-        let mut fields = Fields::default();
-        fields.add_pair("del", "nwaf_ip_wl").unwrap();
-        fields.add_pair("set", r#"{"active":"true"}"#).unwrap();
-        assert_eq!(fields.del.as_deref(), Some("\"nwaf_ip_wl\""));
-        assert_eq!(fields.set.as_deref(), Some(r#"{"active":"true"}"#));
-        assert!(fields.add_pair("del", "").is_err());
+/// As [`as_json`], for lists of hosts, among which an IPv6 address begins with `[`, too.
+fn as_json_list(value: &str) -> String {
+    let compact: String = value.chars().filter(|c| !c.is_whitespace()).take(2).collect();
+    if compact == "[\"" || compact == "[]" {
+        value.to_owned()
+    } else {
+        serde_json::Value::from(value).to_string()
     }
 }
+
+#[cfg(test)]
+mod tests;

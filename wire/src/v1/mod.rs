@@ -5,26 +5,41 @@
 //! field is refused by name, never skipped. Output has one spelling, and every
 //! text written here is understood by the reader beside it.
 //!
-//! * [`Fields`] takes a body, form or query apart; [`SettingsWrite`],
-//!   [`BlockListWrite`] and [`RuleWrite`] say what a write asks for.
-//! * [`settings_text`], [`block_list_text`], [`rules_text`] write answers;
-//!   [`read_settings`], [`read_block_list`], [`read_rules`] read them.
+//! * [`Fields`] takes a body, form or query apart; [`SettingsWrite`], [`BlockListWrite`],
+//!   [`RuleWrite`], [`ExclusionWrite`], [`MlcWrite`], [`VhostsWrite`], [`TrainingWrite`] and
+//!   [`ModelWrite`] say what a write asks for.
+//! * [`settings_text`] and its like write answers, [`read_settings`] and its like read them.
 //!
 //! Pure functions: no I/O, no clock.
 
 mod answer;
+mod exclusion;
 mod fields;
 mod lenient;
+mod mlc;
+mod object;
 mod read;
 mod rule;
+mod training;
 mod write;
 
 pub use answer::{
     Provenance, RuleLine, STATUS_LINE, SettingLine, block_list_extended_text, block_list_text,
     rules_text, settings_text, spaced_json,
 };
+pub use exclusion::{
+    ExclusionLine, ExclusionPatch, ExclusionWrite, exclusions_text, read_exclusions,
+};
 pub use fields::{FIELD_NAMES, Fields, Malformed, body_text, parse_body};
 pub use lenient::{Flag, RuleId};
+pub use mlc::{
+    MlcLine, MlcWrite, VhostsWrite, mlc_json, mlc_text, mlc_value, read_mlc, read_vhosts,
+    vhosts_text,
+};
 pub use read::{AnswerError, read_block_list, read_rules, read_settings};
 pub use rule::{RulePatch, encode_domains};
+pub use training::{
+    ModelLine, ModelWrite, ModelsAnswer, TrainingAnswer, TrainingLine, TrainingReport,
+    TrainingWrite, models_text, read_models, read_training, training_text,
+};
 pub use write::{BlockListWrite, RuleWrite, SettingsWrite};

@@ -90,7 +90,7 @@ pub fn read_rules(text: &str) -> Result<Vec<BundleRule>, AnswerError> {
 }
 
 /// The lines before the status line, with their numbers; empty ones are skipped.
-fn lines(text: &str) -> Result<impl Iterator<Item = (usize, &str)>, AnswerError> {
+pub(super) fn lines(text: &str) -> Result<impl Iterator<Item = (usize, &str)>, AnswerError> {
     let body = text.trim_end();
     let start = body.rfind('\n').map_or(0, |newline| newline + 1);
     let status = body[start..].trim();
@@ -110,7 +110,7 @@ fn lines(text: &str) -> Result<impl Iterator<Item = (usize, &str)>, AnswerError>
         .filter(|(_, line)| !line.is_empty()))
 }
 
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     text.chars().take(200).collect()
 }
 

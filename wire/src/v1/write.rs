@@ -2,15 +2,12 @@
 //!
 //! Only the form is judged here; whether a value has a meaning is `policy`'s business.
 
-use std::collections::BTreeSet;
-use std::fmt;
-
 use policy::Key;
 use serde::Deserialize;
-use serde::de::{self, Deserializer, MapAccess, Visitor};
 
-use super::fields::{Fields, Malformed, parse_json, parse_object, short};
+use super::fields::{Fields, Malformed, parse_json, parse_object};
 use super::lenient::{CommaList, Flag, RuleId, given};
+use super::object::SettingsObject;
 use super::rule::RulePatch;
 
 /// `set_dyn_settings`.
@@ -69,7 +66,7 @@ impl SettingsWrite {
             }
             return Ok(Self::Del(names));
         }
-        let SettingsObject { active, values } = parse_object(name, text)?;
+        let SettingsObject { active, values } = parse_object::<SettingsObject<Key, _>>(name, text)?;
         if values.is_empty() {
             let remedy = "add at least one setting, for example nwaf_ip_wl";
             return Err(Malformed::field("set", "", "no setting is given", remedy));
@@ -145,52 +142,6 @@ impl RuleWrite {
             }
             _ => Ok(Self::Delete(parse_object::<Del>(name, text)?.id.0)),
         }
-    }
-}
-
-/// The object of `set` for settings; its keys are the settings' names.
-struct SettingsObject {
-    active: Option<bool>,
-    values: Vec<(Key, String)>,
-}
-
-impl<'de> Deserialize<'de> for SettingsObject {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ObjectVisitor;
-        impl<'de> Visitor<'de> for ObjectVisitor {
-            type Value = SettingsObject;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of settings")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut object = SettingsObject { active: None, values: Vec::new() };
-                let mut seen = BTreeSet::new();
-                while let Some(name) = map.next_key::<String>()? {
-                    if name == "active" {
-                        let Flag(active) = map.next_value()?;
-                        if object.active.replace(active).is_some() {
-                            return Err(de::Error::duplicate_field("active"));
-                        }
-                        continue;
-                    }
-                    let Ok(key) = name.parse::<Key>() else {
-                        let known = Key::ALL.map(|key| format!("`{key}`")).join(", ");
-                        return Err(de::Error::custom(format_args!(
-                            "unknown field `{}`, expected one of `active`, {known}",
-                            short(&name)
-                        )));
-                    };
-                    if !seen.insert(key) {
-                        return Err(de::Error::duplicate_field(key.name()));
-                    }
-                    object.values.push((key, map.next_value()?));
-                }
-                Ok(object)
-            }
-        }
-        deserializer.deserialize_map(ObjectVisitor)
     }
 }
 

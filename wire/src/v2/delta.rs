@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Bundle, BundleContent, BundleRule, Revision};
+use super::{Bundle, BundleContent, BundleExclusion, BundleRule, Revision};
 
 /// Largest delta, in bytes of JSON; what takes more travels as a bundle.
 pub const DELTA_BYTES: usize = 16 << 20;
@@ -30,16 +30,39 @@ pub struct ListChange {
     pub added: Vec<String>,
 }
 
-/// How rules become others.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+/// What has an id.
+pub trait Identified {
+    /// Unique among its kind.
+    fn id(&self) -> u64;
+}
+
+impl Identified for BundleRule {
+    fn id(&self) -> u64 {
+        self.id
+    }
+}
+
+/// How a list of what has ids becomes another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct RulesChange {
-    /// Ids of rules that go.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+pub struct ObjectsChange<T> {
+    /// Ids of those that go.
+    #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<u64>,
-    /// Rules that come, or take the place of the one with their id; in the order of ids.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub set: Vec<BundleRule>,
+    /// Those that come, or take the place of the one with their id; in the order of ids.
+    #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
+    pub set: Vec<T>,
+}
+
+/// How rules become others.
+pub type RulesChange = ObjectsChange<BundleRule>;
+/// How exclusions become others.
+pub type ExclusionsChange = ObjectsChange<BundleExclusion>;
+
+impl<T> Default for ObjectsChange<T> {
+    fn default() -> Self {
+        Self { removed: Vec::new(), set: Vec::new() }
+    }
 }
 
 /// How a content becomes another one.
@@ -55,6 +78,9 @@ pub struct Changes {
     /// The rules.
     #[serde(default)]
     pub rules: RulesChange,
+    /// The exclusions.
+    #[serde(default)]
+    pub exclusions: ExclusionsChange,
 }
 
 /// The way from one bundle to a later one.
@@ -69,7 +95,7 @@ pub struct Delta {
     pub to: Revision,
     /// `forced_at` of that bundle.
     pub forced_at: u64,
-    /// How many settings, entries and rules that bundle has.
+    /// How many settings, entries, rules and exclusions that bundle has.
     pub count: u64,
     /// The digest of that bundle's content.
     pub digest: String,
@@ -135,14 +161,15 @@ impl ListChange {
     }
 }
 
-impl RulesChange {
-    /// From one list of rules to another, both in the order of ids.
-    fn between(old: &[BundleRule], new: &[BundleRule]) -> Self {
-        let before: BTreeMap<u64, &BundleRule> = old.iter().map(|rule| (rule.id, rule)).collect();
-        let after: HashSet<u64> = new.iter().map(|rule| rule.id).collect();
+impl<T: Identified + Clone + PartialEq> ObjectsChange<T> {
+    /// From one list to another, both in the order of ids.
+    fn between(old: &[T], new: &[T]) -> Self {
+        let before: BTreeMap<u64, &T> = old.iter().map(|object| (object.id(), object)).collect();
+        let after: HashSet<u64> = new.iter().map(T::id).collect();
+        let is_new = |object: &&T| before.get(&object.id()) != Some(object);
         Self {
             removed: before.keys().copied().filter(|id| !after.contains(id)).collect(),
-            set: new.iter().filter(|rule| before.get(&rule.id) != Some(rule)).cloned().collect(),
+            set: new.iter().filter(is_new).cloned().collect(),
         }
     }
 
@@ -151,15 +178,33 @@ impl RulesChange {
         self.removed.is_empty() && self.set.is_empty()
     }
 
-    fn apply(&self, rules: &mut Vec<BundleRule>) {
+    fn apply(&self, objects: &mut Vec<T>) {
         if self.is_empty() {
             return;
         }
-        let set = self.set.iter().map(|rule| rule.id);
+        let set = self.set.iter().map(T::id);
         let replaced: HashSet<u64> = self.removed.iter().copied().chain(set).collect();
-        rules.retain(|rule| !replaced.contains(&rule.id));
-        rules.extend_from_slice(&self.set);
-        rules.sort_by_key(|rule| rule.id);
+        objects.retain(|object| !replaced.contains(&object.id()));
+        objects.extend_from_slice(&self.set);
+        objects.sort_by_key(T::id);
+    }
+
+    /// Adds a later change to what is known of each id.
+    fn join(self, known: &mut BTreeMap<u64, Option<T>>) {
+        known.extend(self.removed.into_iter().map(|id| (id, None)));
+        known.extend(self.set.into_iter().map(|object| (object.id(), Some(object))));
+    }
+
+    /// The change that leads to what is known of each id.
+    fn joined(known: BTreeMap<u64, Option<T>>) -> Self {
+        let mut joined = Self::default();
+        for (id, object) in known {
+            match object {
+                Some(object) => joined.set.push(object),
+                None => joined.removed.push(id),
+            }
+        }
+        joined
     }
 }
 
@@ -176,6 +221,7 @@ impl Changes {
                 .collect(),
             block_list: ListChange::between(&old.block_list, &new.block_list).0,
             rules: RulesChange::between(&old.rules, &new.rules),
+            exclusions: ExclusionsChange::between(&old.exclusions, &new.exclusions),
         }
     }
 
@@ -189,6 +235,7 @@ impl Changes {
         }
         self.block_list.apply(&mut content.block_list);
         self.rules.apply(&mut content.rules);
+        self.exclusions.apply(&mut content.exclusions);
     }
 
     /// Changes that follow each other, as one. Linear in all of them: a thousand small
@@ -200,7 +247,7 @@ impl Changes {
         // Entries that came and did not go again, and the order in which they came.
         let mut came: HashMap<String, usize> = HashMap::new();
         let mut next = 0;
-        let mut rules: BTreeMap<u64, Option<BundleRule>> = BTreeMap::new();
+        let (mut rules, mut exclusions) = (BTreeMap::new(), BTreeMap::new());
         for step in steps {
             settings.extend(step.settings);
             // What came on the way was not there before, or has been removed before.
@@ -210,21 +257,18 @@ impl Changes {
                 came.insert(entry, next);
                 next += 1;
             }
-            rules.extend(step.rules.removed.into_iter().map(|id| (id, None)));
-            rules.extend(step.rules.set.into_iter().map(|rule| (rule.id, Some(rule))));
+            step.rules.join(&mut rules);
+            step.exclusions.join(&mut exclusions);
         }
         let mut added: Vec<_> = came.into_iter().collect();
         added.sort_unstable_by_key(|(_, at)| *at);
         let added = added.into_iter().map(|(entry, _)| entry).collect();
-        let mut joined =
-            Self { settings, block_list: ListChange { removed, added }, ..Self::default() };
-        for (id, rule) in rules {
-            match rule {
-                Some(rule) => joined.rules.set.push(rule),
-                None => joined.rules.removed.push(id),
-            }
+        Self {
+            settings,
+            block_list: ListChange { removed, added },
+            rules: RulesChange::joined(rules),
+            exclusions: ExclusionsChange::joined(exclusions),
         }
-        joined
     }
 }
 

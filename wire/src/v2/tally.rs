@@ -9,9 +9,10 @@
 //! set, and rules act in the order of their ids, which every reader checks. It reveals
 //! damage and mistakes, not malice: who can change a content can change its digest.
 
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::{BundleContent, BundleRule};
+use super::{BundleContent, BundleExclusion, BundleRule};
 
 /// Goes into every digest; another one where digests are computed differently.
 const VERSION: &[u8] = b"nwaf content 1\n";
@@ -19,8 +20,8 @@ const VERSION: &[u8] = b"nwaf content 1\n";
 const AROUND_TEXT: u64 = 3;
 /// Bytes of JSON around a setting: as above twice, the last comma being a colon.
 const AROUND_SETTING: u64 = 6;
-/// Bytes of JSON after a rule: a comma.
-const AROUND_RULE: u64 = 1;
+/// Bytes of JSON after a rule or an exclusion: a comma.
+const AROUND_OBJECT: u64 = 1;
 
 /// The sum over the elements of a content.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,10 +45,13 @@ impl Tally {
         for rule in &content.rules {
             tally.add_rule(rule);
         }
+        for exclusion in &content.exclusions {
+            tally.add_exclusion(exclusion);
+        }
         tally
     }
 
-    /// Number of settings, entries and rules.
+    /// Number of settings, entries, rules and exclusions.
     pub fn count(&self) -> u64 {
         self.count
     }
@@ -97,6 +101,16 @@ impl Tally {
         self.remove(Element::rule(rule));
     }
 
+    /// An exclusion comes.
+    pub fn add_exclusion(&mut self, exclusion: &BundleExclusion) {
+        self.add(Element::exclusion(exclusion));
+    }
+
+    /// An exclusion that was added goes.
+    pub fn remove_exclusion(&mut self, exclusion: &BundleExclusion) {
+        self.remove(Element::exclusion(exclusion));
+    }
+
     fn add(&mut self, element: Element) {
         let mut carry = false;
         for (part, other) in self.sum.iter_mut().zip(element.hash) {
@@ -143,10 +157,18 @@ impl Element {
     }
 
     fn rule(rule: &BundleRule) -> Self {
-        let json = serde_json::to_vec(rule).expect("plain data has a JSON form");
-        let mut hasher = Sha256::new_with_prefix(b"r");
+        Self::object(b"r", rule)
+    }
+
+    fn exclusion(exclusion: &BundleExclusion) -> Self {
+        Self::object(b"x", exclusion)
+    }
+
+    fn object(kind: &[u8], object: &impl Serialize) -> Self {
+        let json = serde_json::to_vec(object).expect("plain data has a JSON form");
+        let mut hasher = Sha256::new_with_prefix(kind);
         hasher.update(&json);
-        Self::new(hasher, json.len() as u64 + AROUND_RULE)
+        Self::new(hasher, json.len() as u64 + AROUND_OBJECT)
     }
 
     fn new(hasher: Sha256, bytes: u64) -> Self {
@@ -162,10 +184,15 @@ impl Element {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use policy::RuleText;
+    use policy::{ExclusionText, RuleText};
 
     fn rule(id: u64) -> BundleRule {
         BundleRule::new(id, RuleText { ip: Some("1.1.1.1".into()), ..RuleText::default() })
+    }
+
+    fn exclusion(id: u64) -> BundleExclusion {
+        let text = ExclusionText { rl_id: "*".into(), ..ExclusionText::default() };
+        BundleExclusion::new(id, &text)
     }
 
     #[test]
@@ -175,16 +202,19 @@ mod tests {
         tally.add_entry("1.1.1.1");
         tally.add_setting("a", "b");
         tally.add_rule(&rule(1));
+        tally.add_exclusion(&exclusion(1));
         let all = tally.clone();
-        assert_eq!(all.count(), 3);
+        assert_eq!(all.count(), 4);
         tally.remove_entry("1.1.1.1");
         tally.remove_rule(&rule(1));
+        tally.remove_exclusion(&exclusion(1));
         tally.remove_setting("a", "b");
         assert_eq!((tally.digest(), tally.count(), tally.bytes()), (empty, 0, 0));
         let content = BundleContent {
             settings: [("a".to_owned(), "b".to_owned())].into(),
             block_list: vec!["1.1.1.1".into()],
             rules: vec![rule(1)],
+            exclusions: vec![exclusion(1)],
         };
         assert_eq!(Tally::of(&content), all);
     }
@@ -192,7 +222,7 @@ mod tests {
     #[test]
     fn different_contents_have_different_digests() {
         type Add = fn(&mut Tally);
-        let additions: [Add; 8] = [
+        let additions: [Add; 10] = [
             |_| {},
             |t| t.add_entry("1.1.1.1"),
             |t| (0..2).for_each(|_| t.add_entry("1.1.1.1")),
@@ -201,6 +231,8 @@ mod tests {
             |t| t.add_setting("a", "bc"),
             |t| t.add_rule(&rule(1)),
             |t| t.add_rule(&rule(2)),
+            |t| t.add_exclusion(&exclusion(1)),
+            |t| t.add_exclusion(&exclusion(2)),
         ];
         let digests: std::collections::HashSet<String> = additions
             .iter()
@@ -219,6 +251,7 @@ mod tests {
             settings: [("n".to_owned(), "\"quoted\"".to_owned())].into(),
             block_list: vec!["1.1.1.1".into(), "\u{1}".into()],
             rules: vec![rule(1), rule(2)],
+            exclusions: vec![exclusion(1), exclusion(2)],
         };
         let json = serde_json::to_string(&content).unwrap();
         assert!(Tally::of(&content).bytes() <= json.len() as u64);

@@ -1,7 +1,7 @@
 //! A delta is worth the bundle it stands for, or nothing.
 
 use super::*;
-use policy::RuleText;
+use policy::{ExclusionText, RuleText};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
@@ -19,10 +19,19 @@ fn contents() -> impl Strategy<Value = BundleContent> {
         };
         rules.into_iter().map(rule).collect::<Vec<_>>()
     });
-    (settings, entries, rules).prop_map(|(settings, block_list, rules)| BundleContent {
+    let exclusions = btree_map(1u64..8, 0u8..3, 0..6).prop_map(|exclusions| {
+        let exclusion = |(id, n): (u64, u8)| {
+            let rl_id = n.to_string();
+            BundleExclusion::new(id, &ExclusionText { rl_id, ..ExclusionText::default() })
+        };
+        exclusions.into_iter().map(exclusion).collect::<Vec<_>>()
+    });
+    let parts = (settings, entries, rules, exclusions);
+    parts.prop_map(|(settings, block_list, rules, exclusions)| BundleContent {
         settings,
         block_list,
         rules,
+        exclusions,
     })
 }
 
