@@ -49,8 +49,10 @@ pub const MLC_ENTRIES: usize = 10_000;
 pub const MLC_INTERVAL_SECONDS: RangeInclusive<u32> = 1..=3_600;
 /// Requests of `brute__max_val`. One request is no repetition.
 pub const MLC_MAX_VAL: RangeInclusive<u32> = 2..=1_000_000;
-/// Virtual hosts with a model of their own. Every worker holds all models.
-pub const VHOSTS: usize = 10_000;
+/// Virtual hosts that are listed, and behavioural models. Every worker holds all models.
+pub const VHOSTS: usize = 1_000;
+/// Bytes of one behavioural model: hashed n-grams of a site take a hundredth of it.
+pub const MODEL_BYTES: usize = 16 << 20;
 /// Days of a training. What a site was like a year ago says nothing about today.
 pub const TRAINING_DAYS: RangeInclusive<u32> = 1..=365;
 /// Exclusions of one policy; ten times what operators of the largest rule sets have.

@@ -43,8 +43,8 @@ pub struct Training {
     pub state: TrainingState,
     /// How long requests are collected, in days, [`TRAINING_DAYS`].
     pub duration_days: u32,
-    /// When it was begun last, seconds since 1970 by the clock of the API.
-    pub started: Option<i64>,
+    /// When it was begun last, Unix milliseconds by the clock of the API.
+    pub started_ms: Option<i64>,
     /// Per cent.
     pub progress: u8,
     /// Requests that were collected.
@@ -56,7 +56,7 @@ impl Default for Training {
         Self {
             state: TrainingState::Idle,
             duration_days: DAYS,
-            started: None,
+            started_ms: None,
             progress: 0,
             samples: 0,
         }
@@ -141,7 +141,7 @@ impl Training {
     /// The training after an order. One that is running is not begun anew; only what runs
     /// can be stopped, and to stop anything else changes nothing.
     #[must_use]
-    pub fn ordered(self, order: TrainingOrder, now: i64) -> Self {
+    pub fn ordered(self, order: TrainingOrder, now_ms: i64) -> Self {
         let mut next = self;
         next.duration_days = order.duration_days.unwrap_or(self.duration_days);
         match (order.complete, self.state) {
@@ -151,7 +151,7 @@ impl Training {
             ) => Self {
                 state: TrainingState::Training,
                 duration_days: next.duration_days,
-                started: Some(now),
+                started_ms: Some(now_ms),
                 progress: 0,
                 samples: 0,
             },
@@ -198,7 +198,7 @@ mod tests {
         assert_eq!((idle.state, idle.duration_days), (TrainingState::Idle, 4));
         assert_eq!(idle.ordered(STOP, 5), idle);
         let running = idle.ordered(BEGIN, 5);
-        assert_eq!((running.state, running.started), (TrainingState::Training, Some(5)));
+        assert_eq!((running.state, running.started_ms), (TrainingState::Training, Some(5)));
         let half = running.reported(50, 1_000).unwrap();
         assert_eq!(half.ordered(BEGIN, 9), half, "a running one is not begun anew");
         assert_eq!(half.reported(49, 1_001), Err(ReportRefused::Falls(50)));
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!((complete.state, complete.samples), (TrainingState::Complete, 2_000));
         assert_eq!(complete.ordered(STOP, 9), complete);
         let again = complete.ordered(BEGIN, 9);
-        assert_eq!((again.state, again.progress, again.started), (running.state, 0, Some(9)));
+        assert_eq!((again.state, again.progress, again.started_ms), (running.state, 0, Some(9)));
         let stopped = half.ordered(STOP, 9);
         assert_eq!((stopped.state, stopped.progress), (TrainingState::Stopped, 50));
         assert_eq!(stopped.ordered(BEGIN, 11).progress, 0);

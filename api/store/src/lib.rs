@@ -16,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+mod analysis;
 mod scope;
 #[cfg(feature = "story")]
 pub mod story;
@@ -24,9 +25,10 @@ use std::collections::HashMap;
 use std::fmt;
 
 use async_trait::async_trait;
-use policy::RuleText;
+use policy::{ExclusionText, RuleText, Training};
 use wire::v2::{AgentReport, Revision};
 
+pub use analysis::{AnalysisChange, Model, ModelRow, Reported, StoredAnalysis};
 pub use scope::Scope;
 
 /// Nodes of a WAF id whose latest report is kept; the longest silent ones go first.
@@ -127,6 +129,10 @@ pub struct Stored {
     pub block_list: Vec<String>,
     /// Rules in the order of their ids.
     pub rules: Vec<(u64, RuleText)>,
+    /// Exclusions in the order of their ids.
+    pub exclusions: Vec<(u64, ExclusionText)>,
+    /// What behavioural analysis is told.
+    pub analysis: StoredAnalysis,
 }
 
 /// One change of rows.
@@ -156,6 +162,12 @@ pub enum Change {
     PutRule(u64, Box<RuleText>),
     /// Remove a rule.
     RemoveRule(u64),
+    /// Write an exclusion. No id is ever given twice.
+    PutExclusion(u64, Box<ExclusionText>),
+    /// Remove an exclusion.
+    RemoveExclusion(u64),
+    /// What behavioural analysis is told.
+    Analysis(AnalysisChange),
 }
 
 /// A write: changes and everything that is recorded with them.
@@ -214,6 +226,10 @@ pub enum Part {
     BlockList,
     /// Rules, by decimal id.
     Rules,
+    /// Exclusions, by decimal id.
+    Exclusions,
+    /// Settings of behavioural analysis, by name.
+    Mlc,
 }
 
 /// Who wrote an element and when.
@@ -342,6 +358,22 @@ pub trait Store: Send + Sync + 'static {
     /// Forgets entries of the action log, of every WAF id, older than `before_ms`, at most
     /// `most` of them: short transactions keep nobody waiting. How many.
     async fn forget_actions(&self, before_ms: i64, most: u32) -> Result<u64, StoreError>;
+
+    /// The training of every listed virtual host, in the order of the list.
+    async fn trainings(&self, waf: WafId) -> Result<Vec<(String, Training)>, StoreError>;
+
+    /// Takes down how far a training is. It is no change of the policy: the generation
+    /// stays where it is.
+    async fn report_training(
+        &self,
+        waf: WafId,
+        vhost: &str,
+        progress: u8,
+        samples: u64,
+    ) -> Result<Reported, StoreError>;
+
+    /// The behavioural model of a virtual host.
+    async fn model(&self, waf: WafId, vhost: &str) -> Result<Option<Model>, StoreError>;
 
     /// Keeps a node's latest report; at most [`AGENTS_MAX`] nodes.
     async fn put_agent(&self, waf: WafId, agent: AgentRow) -> Result<(), StoreError>;

@@ -2,6 +2,8 @@
 //!
 //! Nothing here names an engine; the tests of each engine tell it to a database of theirs.
 
+mod analysis;
+
 use std::sync::Arc;
 
 use policy::RuleText;
@@ -49,6 +51,7 @@ pub async fn tell(store: &dyn Store, session: u64) {
     the_action_log_remembers(store).await;
     nodes_report(store).await;
     keys_come_and_go(store).await;
+    analysis::is_kept(store).await;
     sessions_grow(store).await;
     deltas_are_bounded(store).await;
     wafs_do_not_mix(store).await;
@@ -102,6 +105,7 @@ async fn commits_are_whole_and_counted(store: &dyn Store, first: Revision) -> Re
         block_list_active: false,
         block_list: vec!["9.9.9.9".into(), "2.2.2.2".into(), "1.1.1.1".into()],
         rules: vec![(7, rule.clone()), (8, rule.clone())],
+        ..Stored::default()
     };
     assert_eq!(store.load(WAF).await.unwrap(), expected);
 

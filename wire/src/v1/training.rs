@@ -43,7 +43,7 @@ pub enum ModelWrite {
 pub struct ModelLine {
     /// The virtual host.
     pub vhost: String,
-    /// Grows by one with every change of the host's model, deletions included.
+    /// The generation that stored it; larger than that of every model the host had before.
     pub version: u64,
     /// Bytes.
     pub size: u64,

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod analysis;
 mod rows;
 
 use std::collections::HashMap;
@@ -13,12 +14,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use policy::Training;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Sqlite as Engine, SqlitePool, Transaction};
 use store::{
-    AGENTS_MAX, Action, AgentRow, Commit, DEFAULT_WAF, KeyRow, LoggedDelta, Part, Provenance,
-    Pulse, Role, Store, StoreError, Stored, WAFS_MAX, WafId, WafState,
+    AGENTS_MAX, Action, AgentRow, Commit, DEFAULT_WAF, KeyRow, LoggedDelta, Model, Part,
+    Provenance, Pulse, Reported, Role, Store, StoreError, Stored, WAFS_MAX, WafId, WafState,
 };
 use wire::v2::{AgentReport, AgentState, DELTA_BYTES, Revision};
 
@@ -172,6 +174,8 @@ impl Store for Sqlite {
         .await
         .map_err(failed)?;
         let rules = rows::load_rules(&mut snapshot, waf).await?;
+        let exclusions = analysis::load_exclusions(&mut snapshot, waf).await?;
+        let analysis = analysis::load(&mut snapshot, waf).await?;
         Ok(Stored {
             revision: revision(meta.session, meta.generation)?,
             forced_at: from_row("waf", meta.forced_at)?,
@@ -180,6 +184,8 @@ impl Store for Sqlite {
             block_list_active: meta.block_list_active,
             block_list,
             rules,
+            exclusions,
+            analysis,
         })
     }
 
@@ -281,6 +287,10 @@ impl Store for Sqlite {
                     .fetch_all(&self.readers)
                     .await
                 }
+                Part::Exclusions | Part::Mlc => {
+                    let mut connection = self.readers.acquire().await.map_err(failed)?;
+                    return analysis::provenance(&mut connection, waf, part).await;
+                }
                 Part::Rules => {
                     sqlx::query!(
                         "SELECT id, author, created_ms, updated_ms FROM rule WHERE waf_id = $1",
@@ -337,6 +347,30 @@ impl Store for Sqlite {
         .await
         .map(|done| done.rows_affected())
         .map_err(failed)
+    }
+
+    async fn trainings(&self, waf: WafId) -> Result<Vec<(String, Training)>, StoreError> {
+        let mut connection = self.readers.acquire().await.map_err(failed)?;
+        analysis::trainings(&mut connection, waf).await
+    }
+
+    async fn report_training(
+        &self,
+        waf: WafId,
+        vhost: &str,
+        progress: u8,
+        samples: u64,
+    ) -> Result<Reported, StoreError> {
+        let mut transaction = self.begin().await?;
+        let reported =
+            analysis::report_training(&mut transaction, waf, vhost, progress, samples).await?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(reported)
+    }
+
+    async fn model(&self, waf: WafId, vhost: &str) -> Result<Option<Model>, StoreError> {
+        let mut connection = self.readers.acquire().await.map_err(failed)?;
+        analysis::model(&mut connection, waf, vhost).await
     }
 
     async fn put_agent(&self, waf: WafId, agent: AgentRow) -> Result<(), StoreError> {

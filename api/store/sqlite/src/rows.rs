@@ -5,7 +5,7 @@ use sqlx::SqliteConnection;
 
 use store::{Change, DELTAS_MAX, LoggedDelta, StoreError, WafId};
 
-use super::{DELTA_BYTES, failed, from_row, to_row};
+use super::{DELTA_BYTES, analysis, failed, from_row, to_row};
 
 /// Every rule, in the order of ids.
 pub(super) async fn load_rules(
@@ -138,6 +138,18 @@ pub(super) async fn apply(
             sqlx::query!("DELETE FROM rule WHERE waf_id = $1 AND id = $2", waf.0, id)
                 .execute(connection)
                 .await
+        }
+        Change::PutExclusion(id, exclusion) => {
+            return analysis::put_exclusion(connection, waf, *id, exclusion, author, at_ms).await;
+        }
+        Change::RemoveExclusion(id) => {
+            let id = to_row(*id);
+            sqlx::query!("DELETE FROM exclusion WHERE waf_id = $1 AND id = $2", waf.0, id)
+                .execute(connection)
+                .await
+        }
+        Change::Analysis(change) => {
+            return analysis::apply(connection, waf, change, author, at_ms).await;
         }
     };
     done.map(drop).map_err(failed)
