@@ -116,6 +116,8 @@ impl ApiError {
             Self::Service(why) => match why {
                 ServiceError::Invalid(_) => (S::UNPROCESSABLE_ENTITY, "invalid_value"),
                 ServiceError::NotFound(_) => (S::NOT_FOUND, "not_found"),
+                ServiceError::NotListed(_) => (S::CONFLICT, "not_listed"),
+                ServiceError::Contradicts(_) => (S::CONFLICT, "contradicts"),
                 ServiceError::NeedsForce(_) => (S::UNPROCESSABLE_ENTITY, "needs_force"),
                 ServiceError::Died(_) => (S::INTERNAL_SERVER_ERROR, "internal"),
                 ServiceError::Store(why) => match why {
@@ -171,9 +173,12 @@ impl ApiError {
 
     fn refused(&self) -> Vec<&Invalid> {
         match self {
-            Self::Malformed(Malformed::Field(why)) | Self::Service(ServiceError::NotFound(why)) => {
-                vec![why]
-            }
+            Self::Malformed(Malformed::Field(why))
+            | Self::Service(
+                ServiceError::NotFound(why)
+                | ServiceError::NotListed(why)
+                | ServiceError::Contradicts(why),
+            ) => vec![why],
             Self::Service(ServiceError::Invalid(all)) => all.iter().collect(),
             _ => Vec::new(),
         }

@@ -2,11 +2,14 @@
 //!
 //! Pure: nothing is stored here. The resulting policy is judged as a whole.
 
+mod analysis;
+mod exclusion;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use policy::limits::RULES;
-use policy::{AddressEntry, Invalid, Key, Rule, RuleText, Settings, dangers, list};
+use policy::{AddressEntry, Invalid, Key, Rule, RuleText, Settings, Training, dangers, list};
 use serde_json::{Value, json};
 use wire::v1::{BlockListWrite, RuleLine, RulePatch, RuleWrite, SettingsWrite};
 use wire::v2::{BUNDLE_BYTES, ListChange};
@@ -54,6 +57,19 @@ pub(super) struct Outcome {
     pub after: Value,
 }
 
+/// What a change is computed with, beside the policy.
+#[derive(Debug)]
+pub(super) struct Context {
+    /// Name of the key.
+    pub author: String,
+    /// Now, Unix milliseconds.
+    pub now_ms: i64,
+    /// The generation that the change will make.
+    pub generation: u64,
+    /// The trainings, where the write is about them.
+    pub trainings: Vec<(String, Training)>,
+}
+
 /// The next policy while it is being computed; the fields of [`Outcome`].
 struct Draft {
     state: State,
@@ -72,6 +88,7 @@ struct Draft {
 /// need `force`.
 pub(super) fn compute(
     base: &Current,
+    context: &Context,
     write: &Write,
     force: bool,
 ) -> Result<Computed, ServiceError> {
@@ -87,6 +104,12 @@ pub(super) fn compute(
         Write::Settings(write) => settings(&mut draft, write).map(|()| None),
         Write::BlockList(write) => block_list(&mut draft, base, write).map(|()| None),
         Write::Rules(write) => rules(&mut draft, write).map(Some),
+        Write::Exclusions(write) => exclusion::exclusions(&mut draft, write).map(Some),
+        Write::Mlc(write) => analysis::mlc(&mut draft, write).map(|()| None),
+        Write::Vhosts(write) => analysis::vhosts(&mut draft, write).map(|()| None),
+        Write::Training(write) => analysis::training(&mut draft, context, write).map(|()| None),
+        Write::Models(write) => analysis::models(&mut draft, context, write).map(|()| None),
+        Write::PutModel(model) => analysis::put_model(&mut draft, context, model).map(|()| None),
     }?;
     if draft.changes.is_empty() {
         return Ok(Computed { id, outcome: None });

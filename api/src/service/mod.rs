@@ -10,6 +10,7 @@
 //!   are noticed through the revision, and a change computed from an old one is
 //!   computed anew.
 
+mod analysis;
 mod change;
 mod delta;
 mod pulse;
@@ -24,7 +25,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use policy::{Danger, Invalid};
 use store::{AGENTS_MAX, AgentRow, KeyRow, Pulse, Role, Store, StoreError, WafId};
-use wire::v1::{BlockListWrite, RuleWrite, SettingsWrite};
+use wire::v1::{
+    BlockListWrite, ExclusionWrite, MlcWrite, ModelWrite, RuleWrite, SettingsWrite, TrainingWrite,
+    VhostsWrite,
+};
 use wire::v2::Revision;
 
 use pulse::Pulses;
@@ -41,6 +45,27 @@ pub enum Write {
     BlockList(BlockListWrite),
     /// `set_dyn_erl`
     Rules(Box<RuleWrite>),
+    /// `set_dyn_wl`
+    Exclusions(Box<ExclusionWrite>),
+    /// `set_mlc_settings`
+    Mlc(MlcWrite),
+    /// `set_vhosts_list`
+    Vhosts(VhostsWrite),
+    /// `set_training_uri`
+    Training(TrainingWrite),
+    /// `del_models_uri` and `rep_models_uri`
+    Models(ModelWrite),
+    /// `PUT v2/models/VHOST`
+    PutModel(NewModel),
+}
+
+/// A behavioural model that is to be stored.
+#[derive(Debug, Clone)]
+pub struct NewModel {
+    /// The virtual host.
+    pub vhost: String,
+    /// The model.
+    pub bytes: Arc<[u8]>,
 }
 
 impl Write {
@@ -50,6 +75,13 @@ impl Write {
             Self::Settings(_) => "set_dyn_settings",
             Self::BlockList(_) => "set_dyn_bl",
             Self::Rules(_) => "set_dyn_erl",
+            Self::Exclusions(_) => "set_dyn_wl",
+            Self::Mlc(_) => "set_mlc_settings",
+            Self::Vhosts(_) => "set_vhosts_list",
+            Self::Training(_) => "set_training_uri",
+            Self::Models(ModelWrite::Delete(_)) => "del_models_uri",
+            Self::Models(ModelWrite::Copy { .. }) => "rep_models_uri",
+            Self::PutModel(_) => "put_model",
         }
     }
 }
@@ -70,7 +102,7 @@ pub struct Written {
     pub revision: Revision,
     /// Whether the write made this revision; false where it asked for what was there.
     pub moved: bool,
-    /// The rule that was added or changed.
+    /// The rule or exclusion that was added or changed.
     pub id: Option<u64>,
 }
 
@@ -83,6 +115,12 @@ pub enum ServiceError {
     /// What the change is about does not exist.
     #[error("{0}")]
     NotFound(Invalid),
+    /// A virtual host is not in the list of those that have models.
+    #[error("{0}")]
+    NotListed(Invalid),
+    /// A report does not follow from what is known.
+    #[error("{0}")]
+    Contradicts(Invalid),
     /// The resulting policy is almost certainly a mistake.
     #[error("{0}")]
     NeedsForce(Danger),

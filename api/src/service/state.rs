@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use policy::{Invalid, Key, Policy, Rule, RuleText, Settings, list};
-use wire::v2::{Bundle, BundleContent, BundleRule, Revision, Tally};
+use policy::{Exclusion, ExclusionText, Invalid, Key, Policy, Rule, RuleText, Settings, list};
+use wire::v2::{Bundle, BundleContent, BundleExclusion, BundleRule, Revision, Tally};
+
+use super::analysis::Analysis;
 
 use store::{StoreError, Stored};
 
@@ -30,6 +32,12 @@ pub struct State {
     pub rules: BTreeMap<u64, Arc<RuleText>>,
     /// The id the next new rule gets; larger than every id ever given.
     pub next_rule_id: u64,
+    /// Exclusions by id.
+    pub exclusions: BTreeMap<u64, Arc<ExclusionText>>,
+    /// The id the next new exclusion gets; larger than every id ever given.
+    pub next_exclusion_id: u64,
+    /// What behavioural analysis is told; no part of the bundle.
+    pub analysis: Analysis,
 }
 
 /// What was parsed of the texts: what acts, and what does not.
@@ -104,12 +112,30 @@ impl Current {
             }
             rules.insert(id, Arc::new(text));
         }
+        let next_exclusion_id = stored.analysis.next_exclusion_id;
+        let mut exclusions = BTreeMap::new();
+        let mut parsed_exclusions = Vec::new();
+        for (id, text) in stored.exclusions {
+            let row = || format!("exclusion {id}");
+            if id >= next_exclusion_id {
+                let reason = format!("its id is not below {next_exclusion_id}");
+                return Err(StoreError::Corrupt { row: row(), reason });
+            }
+            let exclusion = Exclusion::parse(id, &text).map_err(|why| corrupt(row(), &why))?;
+            if exclusion.active {
+                parsed_exclusions.push(exclusion);
+            }
+            exclusions.insert(id, Arc::new(text));
+        }
         let state = State {
             settings,
             block_list_active: stored.block_list_active,
             block_list: Arc::new(stored.block_list),
             rules,
             next_rule_id: stored.next_rule_id,
+            exclusions,
+            next_exclusion_id,
+            analysis: Analysis::from_stored(stored.analysis)?,
         };
         let mut meaning = Meaning {
             policy: Policy {
@@ -117,6 +143,7 @@ impl Current {
                     .active_settings()
                     .map_err(|why| corrupt("settings".into(), &why))?,
                 rules: parsed,
+                exclusions: parsed_exclusions,
                 ..Policy::default()
             },
             ..Meaning::default()
@@ -191,11 +218,17 @@ impl State {
                 .filter(|(_, rule)| rule.active)
                 .map(|(id, rule)| BundleRule::new(*id, (**rule).clone()))
                 .collect(),
+            exclusions: self
+                .exclusions
+                .iter()
+                .filter(|(_, exclusion)| exclusion.active)
+                .map(|(id, exclusion)| BundleExclusion::new(*id, exclusion))
+                .collect(),
         }
     }
 }
 
-fn corrupt(row: String, why: &[Invalid]) -> StoreError {
+pub(super) fn corrupt(row: String, why: &[Invalid]) -> StoreError {
     let reason = why.first().map_or_else(String::new, ToString::to_string);
     StoreError::Corrupt { row, reason }
 }

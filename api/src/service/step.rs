@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use policy::Key;
-use wire::v2::{BundleRule, Changes, DELTA_BYTES, ListChange, Tally};
+use wire::v2::{BundleExclusion, BundleRule, Changes, DELTA_BYTES, ListChange, Tally};
 
 use super::state::State;
 use store::Change;
@@ -37,6 +37,11 @@ impl Step {
                     step.setting(base, next, name);
                 }
                 Change::PutRule(id, _) | Change::RemoveRule(id) => step.rule(base, next, *id),
+                Change::PutExclusion(id, _) | Change::RemoveExclusion(id) => {
+                    step.exclusion(base, next, *id);
+                }
+                // Of this nodes are told otherwise.
+                Change::Analysis(_) => {}
                 Change::PlaceBlockEntries(_)
                 | Change::RemoveBlockEntries(_)
                 | Change::AppendBlockEntries(_)
@@ -89,6 +94,23 @@ impl Step {
         }
     }
 
+    fn exclusion(&mut self, base: &State, next: &State, id: u64) {
+        let (old, new) = (base.acting_exclusion(id), next.acting_exclusion(id));
+        if old == new {
+            return;
+        }
+        if let Some(old) = &old {
+            self.tally.remove_exclusion(old);
+        }
+        match new {
+            Some(new) => {
+                self.tally.add_exclusion(&new);
+                self.changes.exclusions.set.push(new);
+            }
+            None => self.changes.exclusions.removed.push(id),
+        }
+    }
+
     fn block_list(&mut self, change: ListChange) {
         for entry in &change.removed {
             self.tally.remove_entry(entry);
@@ -127,6 +149,11 @@ impl State {
                 tally.add_rule(&rule);
             }
         }
+        for id in self.exclusions.keys() {
+            if let Some(exclusion) = self.acting_exclusion(*id) {
+                tally.add_exclusion(&exclusion);
+            }
+        }
         tally
     }
 
@@ -138,5 +165,10 @@ impl State {
     fn acting_rule(&self, id: u64) -> Option<BundleRule> {
         let rule = self.rules.get(&id).filter(|rule| rule.active);
         rule.map(|rule| BundleRule::new(id, Arc::unwrap_or_clone(Arc::clone(rule))))
+    }
+
+    fn acting_exclusion(&self, id: u64) -> Option<BundleExclusion> {
+        let exclusion = self.exclusions.get(&id).filter(|exclusion| exclusion.active);
+        exclusion.map(|exclusion| BundleExclusion::new(id, exclusion))
     }
 }

@@ -148,10 +148,21 @@ impl Tenant {
         force: bool,
     ) -> Result<Written, ServiceError> {
         let base = self.current().await?;
+        let now_ms = now_ms();
+        let context = change::Context {
+            author: actor.key.clone(),
+            now_ms,
+            generation: base.revision.generation + 1,
+            trainings: match **write {
+                Write::Training(_) => self.store.trainings(self.waf).await?,
+                _ => Vec::new(),
+            },
+        };
         let computed = {
             let (base, write) = (Arc::clone(&base), Arc::clone(write));
             // A million addresses are parsed here; other requests must not wait for it.
-            tokio::task::spawn_blocking(move || change::compute(&base, &write, force)).await??
+            tokio::task::spawn_blocking(move || change::compute(&base, &context, &write, force))
+                .await??
         };
         let Some(outcome) = computed.outcome else {
             return Ok(Written { revision: base.revision, moved: false, id: computed.id });
@@ -166,7 +177,7 @@ impl Tenant {
             forced: outcome.forced,
             next_rule_id: outcome.state.next_rule_id,
             action: Action {
-                at_ms: now_ms(),
+                at_ms: now_ms,
                 author: actor.key.clone(),
                 address: actor.address.clone(),
                 call: write.call().to_owned(),
