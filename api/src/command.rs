@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use store::{DEFAULT_WAF, KeyRow, Role, Scope, Store, StoreError, WafState};
+use store::{Action, DEFAULT_WAF, KeyRow, Role, Scope, Store, StoreError, WafState};
 
 use crate::Failure;
 use crate::cli::{Command, KeyCommand, SessionCommand, WafCommand};
@@ -49,7 +49,7 @@ async fn on_keys(config: &Config, store: &dyn Store, command: KeyCommand) -> Res
             key::check_name("key", &name).map_err(Failure::Refused)?;
             let waf = find_waf(config, store, &waf).await?;
             let key = key::generate().map_err(|why| Failure::Refused(why.to_string()))?;
-            match store.add_key(row(&name, waf.id, scope, &key)).await {
+            match store.add_key(row(&name, waf.id, scope, &key), action(&name)).await {
                 Err(StoreError::Exists) => Err(Failure::Refused(format!(
                     "a key with the name {name:?} exists; revoke it or choose another name"
                 ))),
@@ -70,7 +70,7 @@ async fn on_keys(config: &Config, store: &dyn Store, command: KeyCommand) -> Res
             Ok(())
         }
         KeyCommand::Revoke { name } => {
-            if store.remove_key(&name).await.map_err(failed)? {
+            if store.remove_key(&name, None, action(&name)).await.map_err(failed)? {
                 println!("revoked {name}");
                 return Ok(());
             }
@@ -150,6 +150,18 @@ fn row(name: &str, waf: store::WafId, scope: Scope, key: &str) -> KeyRow {
     KeyRow { name: name.to_owned(), waf, scope, digest, created_ms: now_ms() }
 }
 
+/// An entry of the action log about a key, of whoever may run this program.
+fn action(name: &str) -> Action {
+    Action {
+        at_ms: now_ms(),
+        author: "nwaf-api".to_owned(),
+        call: "keys".to_owned(),
+        before: "null".to_owned(),
+        after: serde_json::json!({ "name": name }).to_string(),
+        ..Action::default()
+    }
+}
+
 /// Name of the key that comes from a file.
 const BOOTSTRAP_NAME: &str = "bootstrap";
 
@@ -195,10 +207,10 @@ pub async fn bootstrap(config: &Config, store: &dyn Store, path: &Path) -> Resul
         tracing::warn!("the database takes no writes: the key of {VARIABLE} is not created");
         return Ok(());
     }
-    if store.remove_key(BOOTSTRAP_NAME).await.map_err(failed)? {
+    if store.remove_key(BOOTSTRAP_NAME, None, action(BOOTSTRAP_NAME)).await.map_err(failed)? {
         tracing::warn!("the key {BOOTSTRAP_NAME:?} is replaced by the one in {}", path.display());
     }
-    store.add_key(row).await.map_err(failed)?;
+    store.add_key(row, action(BOOTSTRAP_NAME)).await.map_err(failed)?;
     tracing::info!("the admin key {BOOTSTRAP_NAME:?} was created from {}", path.display());
     Ok(())
 }

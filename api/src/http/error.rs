@@ -72,6 +72,9 @@ pub enum ApiError {
         "there is no delta since {0}: it is too old, of another history or content, or too much changed"
     )]
     DeltaGone(Revision),
+    /// The name of a key is taken, maybe in another WAF id.
+    #[error("a key with the name {0:?} exists")]
+    KeyExists(String),
     /// The server takes no writes.
     #[error("the server is in read-only mode")]
     ReadOnly,
@@ -110,6 +113,7 @@ impl ApiError {
             Self::NoSuchCall => (S::NOT_FOUND, "no_such_call"),
             Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::DeltaGone(_) => (S::GONE, "delta_gone"),
+            Self::KeyExists(_) => (S::CONFLICT, "exists"),
             Self::ReadOnly => (S::SERVICE_UNAVAILABLE, "read_only"),
             Self::Fenced(_) => (S::SERVICE_UNAVAILABLE, "fenced"),
             Self::Panicked => (S::INTERNAL_SERVER_ERROR, "internal"),
@@ -218,6 +222,7 @@ impl ApiError {
             Self::NoSuchCall => "the calls are listed in /nw-api/v2/openapi.json".to_owned(),
             Self::MethodNotAllowed => "read with GET or POST, write with POST".to_owned(),
             Self::DeltaGone(_) => "take the whole policy with GET /nw-api/v2/bundle".to_owned(),
+            Self::KeyExists(_) => "choose another name".to_owned(),
             Self::ReadOnly => "write to the primary server, or try again later".to_owned(),
             Self::Fenced(_) => "use that server; bring this one back as its replica".to_owned(),
             Self::Service(ServiceError::NeedsForce(_)) => {

@@ -10,6 +10,7 @@ mod call;
 mod error;
 mod frame;
 mod health;
+mod keys;
 mod limiter;
 mod openapi;
 mod poll;
@@ -115,6 +116,8 @@ pub fn router(app: Arc<App>) -> Router {
         .routes(routes!(poll::delta))
         .routes(routes!(v2::report))
         .routes(routes!(v2::agents))
+        .routes(routes!(keys::list, keys::create))
+        .routes(routes!(keys::revoke))
         .routes(routes!(v2::get_dyn_settings))
         .routes(routes!(v2::get_dyn_bl))
         .routes(routes!(v2::get_dyn_erl))

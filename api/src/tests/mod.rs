@@ -4,6 +4,7 @@ mod delta;
 mod errors;
 mod health;
 mod history;
+mod keys;
 mod node;
 mod samples;
 mod support;

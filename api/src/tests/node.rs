@@ -75,7 +75,9 @@ async fn a_key_that_is_revoked_during_a_long_poll_gets_nothing() {
     });
     // Until the poll is under way.
     tokio::time::sleep(Duration::from_millis(50)).await;
-    assert!(api.app.service.store().remove_key("n1").await.unwrap());
+    assert!(
+        api.app.service.store().remove_key("n1", None, store::Action::default()).await.unwrap()
+    );
     api.write("set_dyn_bl", r#""set": {"bl": ["1.1.1.1"]}"#).await;
     waiting.await.unwrap().refused(401, "unknown_key");
 }

@@ -49,16 +49,15 @@ impl Api {
         {
             let digest = Digest::of_key(key).into_string();
             store
-                .add_key(KeyRow {
-                    name: name.into(),
-                    waf: WafId::DEFAULT,
-                    scope,
-                    digest,
-                    created_ms: 1,
-                })
+                .add_key(
+                    KeyRow { name: name.into(), waf: WafId::DEFAULT, scope, digest, created_ms: 1 },
+                    store::Action::default(),
+                )
                 .await
                 .unwrap();
         }
+        // Tests count what they do, not what is done here.
+        store.forget_actions(1, 10).await.unwrap();
         Self::over(directory, store, Peers::default())
     }
 

@@ -384,11 +384,17 @@ pub trait Store: Send + Sync + 'static {
     /// The version of all keys, and every key by name.
     async fn keys(&self) -> Result<(u64, Vec<KeyRow>), StoreError>;
 
-    /// Adds a key.
-    async fn add_key(&self, key: KeyRow) -> Result<(), StoreError>;
+    /// Adds a key, and an entry of its WAF id's action log.
+    async fn add_key(&self, key: KeyRow, action: Action) -> Result<(), StoreError>;
 
-    /// Removes a key; whether there was one.
-    async fn remove_key(&self, name: &str) -> Result<bool, StoreError>;
+    /// Removes a key, of one WAF id where that is given, and writes an entry of the action
+    /// log; whether there was such a key.
+    async fn remove_key(
+        &self,
+        name: &str,
+        of: Option<WafId>,
+        action: Action,
+    ) -> Result<bool, StoreError>;
 
     /// Adds a WAF id with an empty policy, whose session is `now_ms`.
     async fn add_waf(&self, name: &str, now_ms: u64) -> Result<WafId, StoreError>;

@@ -232,6 +232,11 @@ async fn nodes_report(store: &dyn Store) {
     assert_eq!(store.agents(WAF).await.unwrap(), expected);
 }
 
+/// An entry of the action log about a key.
+fn made(author: &str) -> Action {
+    Action { author: author.to_owned(), call: "keys".to_owned(), ..Action::default() }
+}
+
 async fn keys_come_and_go(store: &dyn Store) {
     let key = |name: &str, scope, secret: &str| KeyRow {
         name: name.to_owned(),
@@ -244,28 +249,32 @@ async fn keys_come_and_go(store: &dyn Store) {
     assert_eq!(none, []);
     assert_eq!(store.pulse().await.unwrap().keys_version, before);
     let (ops, node) = (key("ops", Scope::Admin, "1"), key("node", Scope::Node, "2"));
-    store.add_key(ops.clone()).await.unwrap();
-    store.add_key(node.clone()).await.unwrap();
+    store.add_key(ops.clone(), made("anna")).await.unwrap();
+    store.add_key(node.clone(), made("anna")).await.unwrap();
     for twice in [key("ops", Scope::Read, "3"), key("other", Scope::Read, "1")] {
-        assert!(matches!(store.add_key(twice).await, Err(StoreError::Exists)));
+        assert!(matches!(store.add_key(twice, made("eve")).await, Err(StoreError::Exists)));
     }
     let nobodys = KeyRow { waf: WafId(99), ..key("lost", Scope::Read, "9") };
-    assert!(matches!(store.add_key(nobodys).await, Err(StoreError::NoWaf(WafId(99)))));
+    assert!(matches!(store.add_key(nobodys, made("eve")).await, Err(StoreError::NoWaf(WafId(99)))));
     let (version, keys) = store.keys().await.unwrap();
     assert_eq!(keys, [node, ops.clone()]);
     assert!(version > before);
     assert_eq!(store.pulse().await.unwrap().keys_version, version);
-    assert!(store.remove_key("node").await.unwrap());
-    assert!(!store.remove_key("node").await.unwrap());
+    assert!(store.remove_key("node", None, made("anna")).await.unwrap());
+    assert!(!store.remove_key("node", None, made("anna")).await.unwrap());
+    let log = store.actions(WAF, i64::MAX, 4).await.unwrap();
+    assert_eq!(log.iter().filter(|entry| entry.call == "keys").count(), 3);
+    assert!(log[0].author == "anna" && log[0].generation == revision(store).await.generation);
+    assert!(!store.remove_key("ops", Some(WafId(99)), made("eve")).await.unwrap());
     let (later, keys) = store.keys().await.unwrap();
     assert_eq!(keys, [ops]);
     assert!(later > version);
     for scope in Scope::ALL {
         let name = format!("every-{}", scope.name());
-        store.add_key(key(&name, scope, scope.name())).await.unwrap();
+        store.add_key(key(&name, scope, scope.name()), made("anna")).await.unwrap();
         let (_, keys) = store.keys().await.unwrap();
         assert!(keys.iter().any(|key| key.name == name && key.scope == scope));
-        assert!(store.remove_key(&name).await.unwrap());
+        assert!(store.remove_key(&name, Some(WAF), made("anna")).await.unwrap());
     }
 }
 
@@ -331,7 +340,7 @@ async fn wafs_do_not_mix(store: &dyn Store) {
         digest: "5".repeat(64),
         created_ms: 1,
     };
-    store.add_key(key.clone()).await.unwrap();
+    store.add_key(key.clone(), made("shop")).await.unwrap();
     let agents = store.agents(WAF).await.unwrap();
     store.put_agent(other, agents[0].clone()).await.unwrap();
     assert!(store.remove_waf(other).await.unwrap());

@@ -248,12 +248,3 @@ pub(super) async fn log_delta(
 fn json(texts: &[String]) -> String {
     serde_json::to_string(texts).expect("texts have a JSON form")
 }
-
-/// Says that the keys are others now.
-pub(super) async fn keys_moved(connection: &mut PgConnection) -> Result<(), StoreError> {
-    sqlx::query!("UPDATE installation SET keys_version = keys_version + 1 WHERE id = 1")
-        .execute(connection)
-        .await
-        .map(drop)
-        .map_err(failed)
-}

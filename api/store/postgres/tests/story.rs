@@ -93,7 +93,7 @@ async fn a_replica_reads_and_a_promoted_one_begins_new_sessions() {
     assert_eq!(replica.load(WAF).await.unwrap(), primary.load(WAF).await.unwrap());
     for refused in [
         replica.commit(WAF, setting(first, "b.com")).await.map(drop),
-        replica.remove_key("x").await.map(drop),
+        replica.remove_key("x", None, Action::default()).await.map(drop),
         replica.add_waf("x", 1).await.map(drop),
         replica.renew_sessions(1).await,
         replica.forget_actions(1, 1).await.map(drop),

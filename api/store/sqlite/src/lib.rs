@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod analysis;
+mod keys;
 mod rows;
 
 use std::collections::HashMap;
@@ -20,7 +21,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Sqlite as Engine, SqlitePool, Transaction};
 use store::{
     AGENTS_MAX, Action, AgentRow, Commit, DEFAULT_WAF, KeyRow, LoggedDelta, Model, Part,
-    Provenance, Pulse, Reported, Role, Store, StoreError, Stored, WAFS_MAX, WafId, WafState,
+    Provenance, Pulse, Reported, Role, Store, StoreError, Stored, WafId, WafState,
 };
 use wire::v2::{AgentReport, AgentState, DELTA_BYTES, Revision};
 
@@ -219,21 +220,7 @@ impl Store for Sqlite {
         .await
         .map_err(failed)?;
         rows::log_delta(&mut transaction, waf, base.session, generation, delta).await?;
-        sqlx::query!(
-            "INSERT INTO action (waf_id, at_ms, author, address, call, generation, before, after)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-            waf.0,
-            action.at_ms,
-            action.author,
-            action.address,
-            action.call,
-            generation,
-            action.before,
-            action.after
-        )
-        .execute(&mut *transaction)
-        .await
-        .map_err(failed)?;
+        keys::log_action(&mut transaction, waf, generation, &action).await?;
         transaction.commit().await.map_err(failed)?;
         revision(row.session, generation)
     }
@@ -437,100 +424,32 @@ impl Store for Sqlite {
     }
 
     async fn keys(&self) -> Result<(u64, Vec<KeyRow>), StoreError> {
-        let mut snapshot = self.readers.begin().await.map_err(failed)?;
-        let version = sqlx::query_scalar!("SELECT keys_version FROM installation WHERE id = 1")
-            .fetch_one(&mut *snapshot)
-            .await
-            .map_err(failed)?;
-        let rows = sqlx::query!(
-            "SELECT name, waf_id, scope, digest, created_ms FROM api_key ORDER BY name"
-        )
-        .fetch_all(&mut *snapshot)
-        .await
-        .map_err(failed)?;
-        let keys = rows.into_iter().map(|row| {
-            let scope = row.scope.parse().map_err(|reason| StoreError::Corrupt {
-                row: format!("key {}", row.name),
-                reason,
-            })?;
-            let (waf, created_ms) = (WafId(row.waf_id), row.created_ms);
-            Ok(KeyRow { name: row.name, waf, scope, digest: row.digest, created_ms })
-        });
-        Ok((from_row("installation", version)?, keys.collect::<Result<_, StoreError>>()?))
+        self.select_keys().await
     }
 
-    async fn add_key(&self, key: KeyRow) -> Result<(), StoreError> {
-        let scope = key.scope.name();
-        let mut transaction = self.begin().await?;
-        sqlx::query!(
-            "INSERT INTO api_key (name, waf_id, scope, digest, created_ms)
-             VALUES ($1, $2, $3, $4, $5)",
-            key.name,
-            key.waf.0,
-            scope,
-            key.digest,
-            key.created_ms
-        )
-        .execute(&mut *transaction)
-        .await
-        .map_err(|why| no_waf(why, key.waf))?;
-        rows::keys_moved(&mut transaction).await?;
-        transaction.commit().await.map_err(failed)
+    async fn add_key(&self, key: KeyRow, action: Action) -> Result<(), StoreError> {
+        self.insert_key(key, action).await
     }
 
-    async fn remove_key(&self, name: &str) -> Result<bool, StoreError> {
-        let mut transaction = self.begin().await?;
-        let removed = sqlx::query!("DELETE FROM api_key WHERE name = $1", name)
-            .execute(&mut *transaction)
-            .await
-            .map_err(failed)?
-            .rows_affected();
-        rows::keys_moved(&mut transaction).await?;
-        transaction.commit().await.map_err(failed)?;
-        Ok(removed > 0)
+    async fn remove_key(
+        &self,
+        name: &str,
+        of: Option<WafId>,
+        action: Action,
+    ) -> Result<bool, StoreError> {
+        self.delete_key(name, of, action).await
     }
 
     async fn add_waf(&self, name: &str, now_ms: u64) -> Result<WafId, StoreError> {
-        let mut transaction = self.begin().await?;
-        let (session, most) = (to_row(now_ms), WAFS_MAX as i64);
-        let id = sqlx::query_scalar!(
-            "INSERT INTO waf (name, session, generation, forced_at, next_rule_id, block_list_active)
-             SELECT $1, $2, 1, 0, 1, 1 WHERE (SELECT count(*) FROM waf) < $3 RETURNING id",
-            name,
-            session,
-            most
-        )
-        .fetch_optional(&mut *transaction)
-        .await
-        .map_err(failed)?
-        .ok_or(StoreError::TooManyWafs)?;
-        transaction.commit().await.map_err(failed)?;
-        Ok(WafId(id))
+        self.insert_waf(name, now_ms).await
     }
 
     async fn remove_waf(&self, waf: WafId) -> Result<bool, StoreError> {
-        let mut transaction = self.begin().await?;
-        let removed = sqlx::query!("DELETE FROM waf WHERE id = $1", waf.0)
-            .execute(&mut *transaction)
-            .await
-            .map_err(failed)?
-            .rows_affected();
-        rows::keys_moved(&mut transaction).await?;
-        transaction.commit().await.map_err(failed)?;
-        Ok(removed > 0)
+        self.delete_waf(waf).await
     }
 
     async fn renew_sessions(&self, now_ms: u64) -> Result<(), StoreError> {
-        let now_ms = to_row(now_ms);
-        sqlx::query!(
-            "UPDATE waf SET session = max(session + 1, $1), generation = generation + 1,
-                 forced_at = generation + 1",
-            now_ms
-        )
-        .execute(&self.writer)
-        .await
-        .map(drop)
-        .map_err(failed)
+        self.update_sessions(now_ms).await
     }
 
     async fn close(&self) {

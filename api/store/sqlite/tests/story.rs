@@ -1,7 +1,7 @@
 //! SQLite is told the story of every store; files that are not, or no longer, what they
 //! should be.
 
-use store::{Store as _, WafId, story};
+use store::{Action, Store as _, WafId, story};
 use store_sqlite::{Mode, Sqlite};
 
 const WAF: WafId = WafId::DEFAULT;
@@ -19,7 +19,7 @@ async fn sqlite() {
     assert_eq!(stored.revision.session, 43 + 1_000);
     let read_only = Sqlite::open(&path, Mode::ReadOnly).await.unwrap();
     assert_eq!(read_only.load(WAF).await.unwrap(), stored);
-    assert!(read_only.remove_key("ops").await.is_err());
+    assert!(read_only.remove_key("ops", None, Action::default()).await.is_err());
 }
 
 #[tokio::test]
