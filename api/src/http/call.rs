@@ -34,6 +34,9 @@ pub struct Call {
 /// A request for a read: the same, with a small body.
 pub struct ReadCall(pub Call);
 
+/// A request for a read that has fields of its own, which the handler judges.
+pub struct QueryCall(pub Call);
+
 impl FromRequest<Arc<App>> for Call {
     type Rejection = ApiError;
 
@@ -50,6 +53,14 @@ impl FromRequest<Arc<App>> for ReadCall {
         let call = Call::read(request, app, READ_BODY_MAX, None).await?;
         call.fields.expect_no_operation()?;
         Ok(Self(call))
+    }
+}
+
+impl FromRequest<Arc<App>> for QueryCall {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
+        Call::read(request, app, READ_BODY_MAX, None).await.map(Self)
     }
 }
 

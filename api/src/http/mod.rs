@@ -4,17 +4,21 @@
 //! Every call exists under `/nw-api/` and, as in the vendor's cloud, under
 //! `/nw/agent/` and `/nw/agent/public/`.
 
+mod analysis;
 mod answer;
 mod body;
 mod call;
 mod error;
+mod exclusions;
 mod frame;
 mod health;
 mod keys;
 mod limiter;
+mod models;
 mod openapi;
 mod poll;
 mod read;
+mod training;
 mod v2;
 mod write;
 
@@ -109,8 +113,22 @@ pub fn router(app: Arc<App>) -> Router {
         .routes(routes!(write::set_dyn_bl))
         .routes(routes!(read::get_dyn_erl))
         .routes(routes!(write::set_dyn_erl))
+        .routes(routes!(exclusions::get_dyn_wl))
+        .routes(routes!(exclusions::set_dyn_wl))
+        .routes(routes!(analysis::get_mlc_settings))
+        .routes(routes!(analysis::set_mlc_settings))
+        .routes(routes!(analysis::get_vhosts_list))
+        .routes(routes!(analysis::set_vhosts_list));
+    // What the specification's cloud has under a path of its own, too.
+    let models = OpenApiRouter::new()
+        .routes(routes!(models::get_models_list_uri))
+        .routes(routes!(models::del_models_uri))
+        .routes(routes!(models::rep_models_uri))
+        .routes(routes!(training::get_training_uri))
+        .routes(routes!(training::set_training_uri))
         .routes(routes!(read::get_event_log));
-    let (v1, v1_document) = v1.split_for_parts();
+    let (v1, v1_document) = v1.merge(models.clone()).split_for_parts();
+    let (models, _) = models.split_for_parts();
     let v2 = OpenApiRouter::new()
         .routes(routes!(poll::bundle))
         .routes(routes!(poll::delta))
@@ -123,7 +141,20 @@ pub fn router(app: Arc<App>) -> Router {
         .routes(routes!(v2::get_dyn_erl))
         .routes(routes!(write::v2_set_dyn_settings))
         .routes(routes!(write::v2_set_dyn_bl))
-        .routes(routes!(write::v2_set_dyn_erl));
+        .routes(routes!(write::v2_set_dyn_erl))
+        .routes(routes!(exclusions::v2_get_dyn_wl))
+        .routes(routes!(exclusions::v2_set_dyn_wl))
+        .routes(routes!(analysis::v2_get_mlc_settings))
+        .routes(routes!(analysis::v2_set_mlc_settings))
+        .routes(routes!(analysis::v2_get_vhosts_list))
+        .routes(routes!(analysis::v2_set_vhosts_list))
+        .routes(routes!(models::v2_get_models_list_uri))
+        .routes(routes!(models::v2_del_models_uri))
+        .routes(routes!(models::v2_rep_models_uri))
+        .routes(routes!(models::get_model, models::put_model))
+        .routes(routes!(training::v2_get_training_uri))
+        .routes(routes!(training::v2_set_training_uri))
+        .routes(routes!(training::report));
     let (v2, v2_document) = v2.split_for_parts();
     let document = openapi::document(v1_document, v2_document);
 
@@ -135,8 +166,7 @@ pub fn router(app: Arc<App>) -> Router {
         .nest("/nw-api", v1.clone())
         .nest("/nw/agent", v1.clone())
         .nest("/nw/agent/public", v1)
-        // Where the specification's cloud has the action log.
-        .route("/nw/ml/mgmt/get_event_log", get(read::get_event_log).post(read::get_event_log))
+        .nest("/nw/ml/mgmt", models)
         .merge(health::routes())
         .fallback(async || ApiError::NoSuchCall)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)

@@ -5,7 +5,7 @@ use wire::v1::{BlockListWrite, RuleWrite, SettingsWrite, spaced_json};
 use wire::v2::ErrorBody;
 
 use super::answer;
-use super::call::Call;
+use super::call::{Call, Caller};
 use super::error::ApiError;
 use super::openapi::{BlockListRequest, RulesRequest, SettingsRequest, WriteAnswer};
 use crate::service::Write;
@@ -66,15 +66,19 @@ pub async fn v2_set_dyn_erl(call: Call) -> Result<Response, ApiError> {
 }
 
 /// One write: key before form, form before values, values before the store.
-async fn run(
+pub(super) async fn run(
     call: Call,
     parse: impl FnOnce(&Call) -> Result<Write, wire::v1::Malformed>,
 ) -> Result<Response, ApiError> {
     let caller = call.authorize(&[]).await?;
     caller.expect_writable()?;
     let write = parse(&call)?;
+    make(caller, write, call.fields.force.unwrap_or(false)).await
+}
+
+/// Makes a change that was understood in form, for somebody who may.
+pub(super) async fn make(caller: Caller, write: Write, force: bool) -> Result<Response, ApiError> {
     let name = write.call();
-    let force = call.fields.force.unwrap_or(false);
     let written = caller.tenant.write(caller.actor, write, force).await?;
     if written.moved {
         metrics::counter!("nwaf_api_writes_total", "call" => name).increment(1);
