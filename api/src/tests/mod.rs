@@ -1,7 +1,9 @@
 //! Tests through the real router, over a real SQLite file.
 
+mod analysis;
 mod delta;
 mod errors;
+mod exclusions;
 mod health;
 mod history;
 mod keys;

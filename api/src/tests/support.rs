@@ -21,6 +21,7 @@ use crate::service::Service;
 
 pub const ADMIN: &str = "admin-key-0123456789";
 pub const NODE: &str = "node-key-0123456789";
+pub const MLC: &str = "mlc-key-0123456789";
 pub const READ: &str = "read-key-0123456789";
 pub const LIVE: Live = Live { read_only: false, body_limit: BODY_LIMIT_BYTES };
 
@@ -44,9 +45,12 @@ impl Api {
     pub async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = open(&directory).await;
-        for (name, scope, key) in
-            [("anna", Scope::Admin, ADMIN), ("n1", Scope::Node, NODE), ("eve", Scope::Read, READ)]
-        {
+        for (name, scope, key) in [
+            ("anna", Scope::Admin, ADMIN),
+            ("n1", Scope::Node, NODE),
+            ("m1", Scope::Mlc, MLC),
+            ("eve", Scope::Read, READ),
+        ] {
             let digest = Digest::of_key(key).into_string();
             store
                 .add_key(
@@ -83,11 +87,16 @@ impl Api {
     }
 
     pub async fn send(&self, request: Request<Body>) -> Answer {
+        let (status, headers, bytes) = self.bytes(request).await;
+        Answer { status, headers, text: String::from_utf8(bytes).unwrap() }
+    }
+
+    /// An answer that need not be text.
+    pub async fn bytes(&self, request: Request<Body>) -> (StatusCode, HeaderMap, Vec<u8>) {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-        let text = String::from_utf8(bytes.to_vec()).unwrap();
-        Answer { status: parts.status, headers: parts.headers, text }
+        (parts.status, parts.headers, bytes.to_vec())
     }
 
     /// A JSON body with its own content type.
