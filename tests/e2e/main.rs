@@ -1,5 +1,6 @@
 //! The path from one call to what nginx does: API, syncd, snapshot, module.
 
+mod analysis;
 mod churn;
 mod deltas;
 mod demo;
