@@ -26,7 +26,7 @@ async fn made_used_listed_and_revoked() {
     let listed = api.get("/nw-api/v2/keys", ADMIN).await;
     let names: Vec<_> =
         listed.value()["keys"].as_array().unwrap().iter().map(|k| k["name"].clone()).collect();
-    assert_eq!(names, ["anna", "eve", "n1", "web-2"]);
+    assert_eq!(names, ["anna", "eve", "m1", "n1", "web-2"]);
     assert!(!listed.text.contains(&key) && !listed.text.contains("digest"), "{}", listed.text);
     let log = api.get("/nw-api/get_event_log", READ).await;
     assert_eq!(log.value()["events"][0]["after"]["name"], "web-2");
