@@ -83,6 +83,16 @@ async fn settings_are_kept_by_kind_and_shown_as_native_json() {
             "{body}"
         );
     }
+    // A long list is logged by its beginning.
+    let hosts: Vec<String> = (0..2_000).map(|n| format!("host-{n}.example.com")).collect();
+    let long = json!({"brute__wl_host": hosts});
+    api.write("set_mlc_settings", &format!(r#""set": {long}"#)).await;
+    let log = api.get("/nw-api/get_event_log", READ).await;
+    assert!(log.text.len() < 50_000, "{}", log.text.len());
+    let logged = &log.value()["events"][0]["after"]["brute__wl_host"];
+    assert!(logged["value_begins"].as_str().unwrap().starts_with(r#"["host-0.example.com""#));
+    api.write("set_mlc_settings", r#""del": "wl_host""#).await;
+    let before = (api.revision().await, before.1);
     let why = api.try_write("set_mlc_settings", r#""del": "interval""#).await.error().message;
     assert!(why.contains("ddos__interval or brute__interval"), "{why}");
     let printed = format!(r#"{{"key": "{ADMIN}", set": {{"main__ai_extra": "false"}}}}"#);

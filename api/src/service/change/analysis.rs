@@ -11,18 +11,12 @@ use sha2::{Digest as _, Sha256};
 use store::{AnalysisChange, Change, ModelRow};
 use wire::v1::{MlcWrite, ModelWrite, TrainingWrite, VhostsWrite, mlc_json};
 
-use super::{Context, Draft, collect};
+use super::{Context, Draft, LOGGED_CHARS_MAX, collect};
 use crate::service::analysis::MlcSetting;
 use crate::service::{NewModel, ServiceError};
 
 pub(super) fn mlc(draft: &mut Draft, write: &MlcWrite) -> Result<(), ServiceError> {
     let (mut before, mut after) = (Map::new(), Map::new());
-    let logged = |setting: Option<&MlcSetting>| {
-        setting.map_or(
-            Value::Null,
-            |setting| json!({"value": mlc_json(&setting.value), "active": setting.active}),
-        )
-    };
     match write {
         MlcWrite::Set { active, values } => {
             let mut refused = Vec::new();
@@ -66,6 +60,19 @@ pub(super) fn mlc(draft: &mut Draft, write: &MlcWrite) -> Result<(), ServiceErro
     }
     (draft.before, draft.after) = (Value::Object(before), Value::Object(after));
     Ok(())
+}
+
+/// A setting for the action log, of a long list only the beginning.
+fn logged(setting: Option<&MlcSetting>) -> Value {
+    let Some(MlcSetting { value, active }) = setting else { return Value::Null };
+    let value = mlc_json(value);
+    let text = value.to_string();
+    match text.char_indices().nth(LOGGED_CHARS_MAX) {
+        None => json!({"value": value, "active": active}),
+        Some((cut, _)) => {
+            json!({"value_begins": text[..cut], "bytes": text.len(), "active": active})
+        }
+    }
 }
 
 pub(super) fn vhosts(draft: &mut Draft, write: &VhostsWrite) -> Result<(), ServiceError> {
