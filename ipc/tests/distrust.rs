@@ -64,6 +64,7 @@ fn policy(listed: usize) -> Policy {
         .zip(1..)
         .map(|(text, id)| Rule::parse(id, text).unwrap())
         .collect(),
+        ..Policy::default()
     }
 }
 

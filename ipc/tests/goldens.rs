@@ -42,6 +42,7 @@ fn policy() -> Policy {
         settings: Settings::parse(settings).unwrap(),
         block_list: entries.map(|entry| entry.parse().unwrap()).to_vec(),
         rules: (1..).zip(&texts).map(|(id, text)| Rule::parse(id, text).unwrap()).collect(),
+        ..Policy::default()
     }
 }
 

@@ -69,6 +69,7 @@ fn addresses_as_a_scan_of_all_ranges_says() {
             .map(|entry| entry.parse().unwrap())
             .collect(),
         rules: Vec::new(),
+        ..Policy::default()
     };
     let snapshot = snapshot(&policy);
     let host = Host::normalised(b"");

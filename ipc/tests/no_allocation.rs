@@ -41,6 +41,7 @@ fn policy() -> Policy {
         rules: (1..=700)
             .map(|id| Rule::parse(id, &kinds[id as usize % kinds.len()]).unwrap())
             .collect(),
+        ..Policy::default()
     }
 }
 

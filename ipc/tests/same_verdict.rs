@@ -160,6 +160,7 @@ fn policy() -> impl Strategy<Value = Policy> {
                     .enumerate()
                     .filter_map(|(index, text)| Rule::parse(index as u64 + 1, text).ok())
                     .collect(),
+                ..Policy::default()
             }
         },
     )
