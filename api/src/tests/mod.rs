@@ -8,5 +8,6 @@ mod health;
 mod history;
 mod keys;
 mod node;
+mod openapi;
 mod samples;
 mod support;
