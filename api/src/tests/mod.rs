@@ -1,6 +1,7 @@
 //! Tests through the real router, over a real SQLite file.
 
 mod analysis;
+mod analysis_limits;
 mod delta;
 mod errors;
 mod exclusions;
