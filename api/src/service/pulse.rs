@@ -2,12 +2,32 @@
 //!
 //! An answer is never older than the question: a caller takes only what the store was
 //! asked after the caller came. Two questions are under way at most, however many wait.
+//! While the store does not answer, one caller at a time finds out whether it does again;
+//! all others are told at once, so that nobody waits behind questions that end in nothing.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use store::{Pulse, Role, Store, StoreError};
 use tokio::sync::Mutex;
+
+/// How long it is taken for granted that a store which did not answer still does not.
+/// Shorter than the time between two looks at the role.
+const REST: Duration = Duration::from_millis(200);
+
+/// A question without an answer.
+#[derive(Debug, Clone)]
+struct Failure {
+    at: Instant,
+    why: String,
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        Self::Unavailable(failure.why.into())
+    }
+}
 
 /// Shared questions.
 #[derive(Debug)]
@@ -18,6 +38,8 @@ pub(super) struct Pulses {
     answered: Mutex<(u64, Option<Arc<Pulse>>)>,
     /// What the database was when it was last asked.
     role: RwLock<Role>,
+    /// The last question, if the store did not answer it.
+    failure: RwLock<Option<Failure>>,
 }
 
 impl Default for Pulses {
@@ -26,6 +48,7 @@ impl Default for Pulses {
             begun: AtomicU64::new(0),
             answered: Mutex::new((0, None)),
             role: RwLock::new(Role::Primary),
+            failure: RwLock::default(),
         }
     }
 }
@@ -38,7 +61,23 @@ impl Pulses {
     pub async fn ask(&self, store: &dyn Store) -> Result<Arc<Pulse>, StoreError> {
         // A question that was begun before may have been answered before.
         let newer_than = self.begun.load(Ordering::SeqCst);
-        let mut answered = self.answered.lock().await;
+        let free = self.answered.try_lock().ok();
+        if let Some(failure) = self.failure()
+            && (free.is_none() || failure.at.elapsed() < REST)
+        {
+            return Err(failure.into());
+        }
+        let mut answered = match free {
+            Some(answered) => answered,
+            None => {
+                let answered = self.answered.lock().await;
+                // The question that was waited for was the first without an answer.
+                if let Some(failure) = self.failure() {
+                    return Err(failure.into());
+                }
+                answered
+            }
+        };
         if let (number, Some(pulse)) = &*answered
             && *number > newer_than
         {
@@ -46,10 +85,22 @@ impl Pulses {
         }
         let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
         // Should this caller leave, nothing is kept and the next one asks.
-        let pulse = Arc::new(store.pulse().await?);
+        let pulse = store.pulse().await;
+        let unanswered = match &pulse {
+            Err(StoreError::Unavailable(why)) => {
+                Some(Failure { at: Instant::now(), why: why.to_string() })
+            }
+            _ => None,
+        };
+        *self.failure.write().unwrap_or_else(PoisonError::into_inner) = unanswered;
+        let pulse = Arc::new(pulse?);
         *self.role.write().unwrap_or_else(PoisonError::into_inner) = pulse.role;
         *answered = (number, Some(Arc::clone(&pulse)));
         Ok(pulse)
+    }
+
+    fn failure(&self) -> Option<Failure> {
+        self.failure.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What the database was when it was last asked.
