@@ -25,8 +25,10 @@ use crate::{Folder, artifacts, net};
 
 mod keeper;
 mod pair;
+mod script;
 
 pub use pair::{Frozen, Pair};
+pub use script::{Script, script};
 
 use keeper::Keeper;
 
@@ -139,6 +141,8 @@ impl Postgres {
         };
         let home = server.folder.path();
         give(home);
+        // Scripts start the server as its user, who cannot write what root has created.
+        server.own(&server.log_file(), "");
         let sockets = server.folder.create("sock");
         give(&sockets);
         set_mode(&sockets, 0o700);
@@ -295,21 +299,18 @@ impl Postgres {
     /// # Panics
     /// When it is being started and does not become ready.
     pub fn adopt(&mut self) {
+        // A server that stops removes the file; one that was killed leaves it.
         let file = self.data.join("postmaster.pid");
-        // A pid file of a server that is gone is one that was killed.
-        let daemon = file.exists().then(|| Daemon::of_first_line(&file));
-        self.running = match (daemon, std::mem::replace(&mut self.running, Running::No)) {
-            (Some(daemon), Running::Child(process)) if process.pid() == daemon.pid() => {
-                Running::Child(process)
+        let pid = read(&file).lines().next().and_then(|line| line.trim().parse().ok());
+        // A value that knows a process ends it when it goes, so the one that is there stays.
+        if pid != self.pid() {
+            let daemon = pid.map(Daemon::with_pid).filter(Daemon::is_running);
+            if let Some(daemon) = &daemon {
+                let ready = || self.is_ready(daemon.pid()).then_some(());
+                eventually(PATIENCE, "PostgreSQL ready", ready);
             }
-            (Some(daemon), _) if daemon.is_running() => {
-                eventually(PATIENCE, "PostgreSQL ready", || {
-                    self.is_ready(daemon.pid()).then_some(())
-                });
-                Running::Daemon(daemon)
-            }
-            _ => Running::No,
-        };
+            self.running = daemon.map_or(Running::No, Running::Daemon);
+        }
     }
 
     /// Stops it in order: connections are ended, everything is written.
@@ -433,8 +434,11 @@ impl Drop for Postgres {
     }
 }
 
-/// Gives a file to the user the server runs as.
-fn give(path: &Path) {
+/// Gives a file to the user the servers run as.
+///
+/// # Panics
+/// When there is no such user; the message says what to install.
+pub fn give(path: &Path) {
     static OWNER: LazyLock<Option<(u32, u32)>> = LazyLock::new(|| {
         if !rustix::process::geteuid().is_root() {
             return None;
