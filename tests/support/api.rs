@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::http::{Client, Response};
+use crate::postgres::Frozen;
 use crate::process::Process;
 use crate::{artifacts, net};
 
@@ -27,18 +28,33 @@ impl Api {
     /// # Panics
     /// When it does not become ready.
     pub fn start(folder: &Path) -> Self {
-        let folder = folder.join("api");
-        std::fs::create_dir_all(&folder).expect("a folder for the API");
-        let address = net::free();
-        let database = folder.join("api.db");
-        let config =
-            format!("listen = \"{address}\"\ndatabase = \"sqlite://{}\"\n", database.display());
-        std::fs::write(folder.join("api.toml"), config).expect("api.toml is written");
-        std::fs::write(folder.join("bootstrap.key"), KEY).expect("the key is written");
-        crate::folder::set_mode(&folder.join("bootstrap.key"), 0o600);
-        let mut api = Self { folder, address, process: None };
+        let database = format!("sqlite://{}", folder.join("api/api.db").display());
+        let mut api = Self::prepare(folder, "api", &database, "");
         api.run();
         api
+    }
+
+    /// One that does not run yet, in the folder `name`, with `more` lines in its `api.toml`.
+    ///
+    /// # Panics
+    /// When its files cannot be written.
+    pub fn prepare(folder: &Path, name: &str, database: &str, more: &str) -> Self {
+        let folder = folder.join(name);
+        std::fs::create_dir_all(&folder).expect("a folder for the API");
+        std::fs::write(folder.join("bootstrap.key"), KEY).expect("the key is written");
+        crate::folder::set_mode(&folder.join("bootstrap.key"), 0o600);
+        let api = Self { folder, address: net::free(), process: None };
+        api.configure(database, more);
+        api
+    }
+
+    /// Writes its `api.toml`; takes effect with the next start.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn configure(&self, database: &str, more: &str) {
+        let config = format!("listen = \"{}\"\ndatabase = \"{database}\"\n{more}\n", self.address);
+        std::fs::write(self.folder.join("api.toml"), config).expect("api.toml is written");
     }
 
     /// Starts it again with the database that is there.
@@ -63,6 +79,25 @@ impl Api {
     /// When it does not run.
     pub fn kill(&mut self) {
         self.process.take().expect("the API runs").stop(Signal::KILL);
+    }
+
+    /// Lets it accept connections and answer none, until the value goes.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn freeze(&self) -> Frozen {
+        Frozen::of([self.process.as_ref().expect("the API runs").pid()].into())
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        crate::process::read(&self.folder.join("api.log"))
+    }
+
+    /// The word of `/role`; nothing while it does not answer.
+    pub fn role(&self) -> Option<String> {
+        let answer = Client::new(self.address).send(&get(self.address, "/role")).ok()?;
+        Some(answer.json()["role"].as_str()?.to_owned())
     }
 
     /// Address and port.

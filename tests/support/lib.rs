@@ -11,6 +11,7 @@
 
 pub mod api;
 pub mod artifacts;
+pub mod balancer;
 pub mod curl;
 pub mod daemon;
 pub mod folder;
@@ -32,6 +33,7 @@ pub mod upstream;
 pub mod wait;
 
 pub use api::Api;
+pub use balancer::Balancer;
 pub use curl::curl;
 pub use folder::Folder;
 pub use http::{Client, Response, Visit};
