@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use support::api::KEY;
 use support::artifacts::project;
 use support::curl::Outcome;
-use support::{Api, Folder, curl};
+use support::{Api, Folder, Postgres, curl};
 
 /// The lines of one form.
 struct Form {
@@ -106,22 +106,31 @@ const TABLE: [&str; 22] = [
 
 #[test]
 fn enterprise() {
-    story(&ENTERPRISE);
+    let folder = Folder::new();
+    story(&Api::start(folder.path()), &ENTERPRISE);
 }
 
 #[test]
 fn cloud() {
-    story(&CLOUD);
+    let folder = Folder::new();
+    story(&Api::start(folder.path()), &CLOUD);
 }
 
-fn story(form: &Form) {
-    let folder = Folder::new();
-    let api = Api::start(folder.path());
-    settings(&api, form);
-    exclusions(&api, form);
-    models_and_training(&api, form);
+#[test]
+fn both_forms_on_postgres() {
+    for form in [&ENTERPRISE, &CLOUD] {
+        let folder = Folder::new();
+        let database = Postgres::shared().fresh_database();
+        story(&Api::start_on(folder.path(), &database), form);
+    }
+}
+
+fn story(api: &Api, form: &Form) {
+    settings(api, form);
+    exclusions(api, form);
+    models_and_training(api, form);
     for line in form.event_logs {
-        let events = value(&done(&api, line));
+        let events = value(&done(api, line));
         let calls: Vec<_> = events["events"].as_array().expect("events").iter().collect();
         assert!(calls.iter().any(|event| event["call"] == "set_mlc_settings"), "{events}");
         assert!(calls.iter().any(|event| event["call"] == "rep_models_uri"), "{events}");

@@ -28,8 +28,15 @@ impl Api {
     /// # Panics
     /// When it does not become ready.
     pub fn start(folder: &Path) -> Self {
-        let database = format!("sqlite://{}", folder.join("api/api.db").display());
-        let mut api = Self::prepare(folder, "api", &database, "");
+        Self::start_on(folder, &format!("sqlite://{}", folder.join("api/api.db").display()))
+    }
+
+    /// Starts one with the database of a URL; its other files are in `folder`.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub fn start_on(folder: &Path, database: &str) -> Self {
+        let mut api = Self::prepare(folder, "api", database, "");
         api.run();
         api
     }
