@@ -51,7 +51,14 @@ fn a_replica_is_not_made_a_primary_by_accident() {
     replica
         .script("pg-primary", &["--api", "127.0.0.1", "--peer", "127.0.0.1"])
         .refused(1, &["is a replica", "pg-promote"]);
-    replica.script("pg-promote", &["--yes"]).refused(1, &["still takes writes"]);
+    replica.script("pg-promote", &["--yes"]).refused(1, &["still runs", "Stop it first"]);
+    // One that lets nobody in is not dead either.
+    let passwords = support::process::read(&replica.password_file());
+    let wrong = passwords.replace("replicator-secret", "another-secret");
+    std::fs::write(replica.password_file(), wrong).expect("written");
+    let refused = replica.script("pg-promote", &["--yes"]).refused(1, &["still runs"]);
+    assert!(refused.said.contains("answers, but only with"), "{}", refused.said);
+    std::fs::write(replica.password_file(), passwords).expect("written");
     assert!(replica.is_replica());
     // A replica is nobody's primary.
     let third = Postgres::vacant();
