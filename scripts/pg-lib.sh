@@ -356,6 +356,9 @@ kept() { # NAME
     sed -n "s/^$1 = '\{0,1\}\([^']*\)'\{0,1\}\$/\1/p" "$(settings_file)" 2>/dev/null | tail -n 1
 }
 
+# What makes a plain server read it.
+INCLUDE="include_if_exists = 'nwaf.conf'"
+
 # Writes the settings of both roles, and of a replica if `connection` is given: either may
 # become the other. CHANGED_SETTINGS says whether anything is different now.
 CHANGED_SETTINGS=no
@@ -370,9 +373,13 @@ write_settings() { # [CONNECTION]
         mkdir -p "${file%/*}"
         grep -Eq "^ *include_dir *=? *'?conf.d'?" "$CONF/postgresql.conf" ||
             printf "\ninclude_dir = 'conf.d'\n" >>"$CONF/postgresql.conf"
-    elif ! grep -q "^include_if_exists = 'nwaf.conf'" "$CONF/postgresql.conf"; then
-        { cat "$CONF/postgresql.conf" && printf "\ninclude_if_exists = 'nwaf.conf'\n"; } | write_file "$CONF/postgresql.conf"
-        port=${port:-5432}
+    else
+        # The last line wins, and a copied postgresql.conf may name the address of another server.
+        if [ "$(grep -Ev '^[[:space:]]*(#|$)' "$CONF/postgresql.conf" | tail -n 1)" != "$INCLUDE" ]; then
+            { grep -vxF "$INCLUDE" "$CONF/postgresql.conf" || true; printf '%s\n' "$INCLUDE"; } | write_file "$CONF/postgresql.conf"
+        fi
+        # What it is now, in whatever file.
+        port=${port:-$(as_owner postgres -D "$CONF" -C port)}
     fi
     {
         echo "# Written by ${0##*/}, and replaced by it; put other settings elsewhere."

@@ -2,8 +2,11 @@
 //! primary returns, a replica that has lost the thread is copied anew.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 
 use support::Postgres;
+use support::folder::set_mode;
+use support::postgres::give;
 use support::process::read;
 use support::wait::{PATIENCE, eventually};
 
@@ -183,6 +186,37 @@ fn a_replica_that_lost_the_thread_is_copied_anew() {
         .filter_map(Result::ok)
         .filter(|entry| entry.file_name().to_string_lossy().contains(".before-"));
     assert_eq!(kept.count(), 1, "the data before --discard is gone, the other is kept");
+}
+
+#[test]
+fn replication_goes_through_tls_where_that_is_asked_for() {
+    let mut primary = Postgres::start();
+    let nets = ["--api", "127.0.0.0/8", "--peer", "127.0.0.0/8", "--tls"];
+    primary.script("pg-primary", &nets).refused(78, &["pg_hba.conf line", "SSL is disabled"]);
+    let port = format!("port = {}\n", primary.address().port());
+    assert!(read(&primary.data().join("nwaf.conf")).contains(&port), "its port stays what it was");
+    let [key, certificate] = ["server.key", "server.crt"].map(|name| primary.data().join(name));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=db"])
+        .arg("-keyout")
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate)
+        .output()
+        .expect("openssl runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    for file in [&key, &certificate] {
+        set_mode(file, 0o600);
+        give(file);
+    }
+    primary.configure("ssl = on");
+    primary.stop();
+    primary.start_again();
+    primary.make_primary(&["--tls"]);
+    let mut replica = Postgres::vacant();
+    replica.make_replica(&primary, &["--tls"]);
+    let ask = "select ssl from pg_stat_ssl join pg_stat_replication using (pid)";
+    assert_eq!(primary.sql(ask), "t");
 }
 
 #[test]
