@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::expression::Expression;
-use crate::{AddressEntry, AddressRange, HostPattern, Key, Policy, Rule};
+use crate::{AddressEntry, AddressRange, HostPattern, Key, Policy, Rule, Settings};
 
 /// Why a policy needs an explicit `force`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,16 +39,27 @@ pub fn danger(policy: &Policy) -> Option<Danger> {
 /// Every danger of a policy, each found as it is asked for. Who compares two policies
 /// needs all: a danger that somebody accepted must not hide one that nobody did.
 pub fn dangers(policy: &Policy) -> impl Iterator<Item = Danger> {
-    let block_list = &policy.block_list;
-    let v4 = std::iter::once_with(|| covers_v4(block_list).then_some(Danger::BlocksAllV4));
-    let v6 = std::iter::once_with(|| covers_v6(block_list).then_some(Danger::BlocksAllV6));
-    let lists = [(Key::IpWl, &policy.settings.ip_wl), (Key::IpLm, &policy.settings.ip_lm)];
+    let rules = policy.rules.iter().filter_map(rule_danger);
+    block_list_dangers(&policy.block_list).chain(settings_dangers(&policy.settings)).chain(rules)
+}
+
+/// The dangers of a block list that acts.
+pub fn block_list_dangers(block_list: &[AddressEntry]) -> impl Iterator<Item = Danger> {
+    let v4 = std::iter::once_with(move || covers_v4(block_list).then_some(Danger::BlocksAllV4));
+    let v6 = std::iter::once_with(move || covers_v6(block_list).then_some(Danger::BlocksAllV6));
+    v4.chain(v6).flatten()
+}
+
+/// The dangers of settings that act.
+pub fn settings_dangers(settings: &Settings) -> impl Iterator<Item = Danger> {
+    let lists = [(Key::IpWl, &settings.ip_wl), (Key::IpLm, &settings.ip_lm)];
     let lists = lists.into_iter().filter(|(_, list)| covers_v4(list) || covers_v6(list));
-    let rules = policy.rules.iter().filter(|rule| blocks_all(rule));
-    v4.chain(v6)
-        .flatten()
-        .chain(lists.map(|(key, _)| Danger::StopsNobody(key)))
-        .chain(rules.map(|rule| Danger::RuleBlocksAll(rule.id)))
+    lists.map(|(key, _)| Danger::StopsNobody(key))
+}
+
+/// The danger of a rule.
+pub fn rule_danger(rule: &Rule) -> Option<Danger> {
+    blocks_all(rule).then_some(Danger::RuleBlocksAll(rule.id))
 }
 
 /// Whether a rule holds for every address of a family and names nothing else.
@@ -108,6 +119,10 @@ fn covers(
         .filter(|entry| entry.domain == HostPattern::Any)
         .filter_map(|entry| ends(entry.range))
         .collect();
+    // Nearly no list does, and a million ranges are not sorted to learn that.
+    if !ranges.iter().any(|(start, _)| *start == 0) {
+        return false;
+    }
     ranges.sort_unstable();
     let mut next = 0u128;
     for (start, end) in ranges {

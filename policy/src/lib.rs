@@ -43,7 +43,7 @@ pub use body::BodyExclusion;
 pub use error::Invalid;
 pub use evaluate::Policy;
 pub use exclusion::{Exclusion, ExclusionText};
-pub use guard::{Danger, danger, dangers};
+pub use guard::{Danger, block_list_dangers, danger, dangers, rule_danger, settings_dangers};
 pub use host::{Host, HostPattern};
 pub use host_lists::HostLists;
 pub use keys::{Key, Keys};

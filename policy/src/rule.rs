@@ -14,7 +14,7 @@ use crate::{AddressRange, HostPattern, Invalid, Request, Zone};
 /// A rule as it travels and is stored: expressions over base64 terms.
 ///
 /// An empty or missing expression is no condition.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RuleText {
     /// Plain addresses, networks, ranges.
     pub ip: Option<String>,

@@ -6,7 +6,9 @@
 //! repeat (restore, re-initialisation), so a larger pair is always newer.
 
 mod delta;
+mod diff;
 mod exclusion;
+mod import;
 mod tally;
 
 use std::collections::BTreeMap;
@@ -20,7 +22,12 @@ pub use delta::{
     Changes, DELTA_BYTES, Delta, DeltaError, ExclusionsChange, ListChange, ObjectsChange,
     RulesChange,
 };
+pub use diff::{DIFF_EXAMPLES, Diff, Example, PartDiff, Switch};
 pub use exclusion::BundleExclusion;
+pub use import::{
+    BadLines, FileError, Imported, ImportedList, ImportedRule, ImportedRules, ImportedSetting,
+    LINES_NAMED, Part, Places, PolicyExport, PolicyListExport, SettingExport,
+};
 pub use tally::Tally;
 
 /// Largest bundle that is accepted, in bytes of JSON.
@@ -55,6 +62,25 @@ impl std::fmt::Display for Revision {
         write!(f, "{}.{}", self.session, self.generation)
     }
 }
+
+impl std::str::FromStr for Revision {
+    type Err = NoRevision;
+
+    fn from_str(text: &str) -> Result<Self, NoRevision> {
+        let (session, generation) = text.split_once('.').ok_or(NoRevision)?;
+        // `u64` would take a sign.
+        let number = |digits: &str| {
+            let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+            digits.parse().ok().filter(|_| is_plain).ok_or(NoRevision)
+        };
+        Ok(Self { session: number(session)?, generation: number(generation)? })
+    }
+}
+
+/// A text that names no revision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not SESSION.GENERATION, two whole numbers")]
+pub struct NoRevision;
 
 /// A rule with its identity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

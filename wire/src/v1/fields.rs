@@ -13,12 +13,13 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use super::lenient::{Flag, Number, YesNo, given};
+use crate::v2::Revision;
 
 /// Characters of a name or reason that an error repeats; clients may send megabytes.
 pub(super) const QUOTED_CHARS: usize = 200;
 
 /// Every field a v1 request may have, with its aliases.
-pub const FIELD_NAMES: &str = "key (or token), set, del, add, upd, force, extended, format, before, \
+pub const FIELD_NAMES: &str = "key (or token), set, del, add, upd, force, validate, extended, format, before, rev, \
      vhosts_list, vhost (or vhosts), src, dst, duration, complete";
 
 /// A request whose form is wrong, before its values are looked at.
@@ -57,10 +58,14 @@ pub struct Fields {
     pub force: Option<bool>,
     /// Whether the answer shall have identities, authors and times.
     pub extended: Option<bool>,
-    /// `format=json` was given. The answers are the same without it.
-    pub format_json: bool,
+    /// How the answer shall be spelled. Most answers have one spelling, `json`.
+    pub format: Option<String>,
     /// `get_event_log`: only entries with an id below this one.
     pub before: Option<u64>,
+    /// `validate=only` was given: say what the write would do, and do nothing.
+    pub validate_only: bool,
+    /// A read: what the client has, which need not be told again.
+    pub rev: Option<Revision>,
     /// JSON text of `set`.
     pub set: Option<String>,
     /// JSON text of `del`.
@@ -90,6 +95,7 @@ impl fmt::Debug for Fields {
             .field("key", &self.key.as_ref().map(|_| "..."))
             .field("force", &self.force)
             .field("extended", &self.extended)
+            .field("validate_only", &self.validate_only)
             .field("set", &self.set)
             .field("del", &self.del)
             .field("add", &self.add)
@@ -117,6 +123,10 @@ struct Body<'a> {
     format: Option<String>,
     #[serde(default, deserialize_with = "given")]
     before: Option<Number>,
+    #[serde(default, deserialize_with = "given")]
+    validate: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    rev: Option<String>,
     #[serde(default, borrow, deserialize_with = "given")]
     set: Option<&'a RawValue>,
     #[serde(default, borrow, deserialize_with = "given")]
@@ -164,8 +174,11 @@ impl Fields {
             complete: body.complete.map(|flag| flag.0),
             ..Self::default()
         };
-        if let Some(value) = body.format {
-            fields.add_pair("format", &value)?;
+        let words = [("format", body.format), ("validate", body.validate), ("rev", body.rev)];
+        for (name, value) in words {
+            if let Some(value) = value {
+                fields.add_pair(name, &value)?;
+            }
         }
         Ok(fields)
     }
@@ -190,13 +203,10 @@ impl Fields {
             }
             "force" => self.force.replace(flag(name, value)?).is_some(),
             "extended" => self.extended.replace(flag(name, value)?).is_some(),
-            "format" if value == "json" => {
-                self.format_json = true;
-                false
-            }
             "format" => {
-                let remedy = "write format=json, or leave it out";
-                return Err(Malformed::field(name, value, "there is no such format", remedy));
+                let other = self.format.as_ref().is_some_and(|format| format != value);
+                self.format = Some(value.to_owned());
+                other
             }
             "before" => {
                 let Ok(id) = value.parse() else {
@@ -204,6 +214,21 @@ impl Fields {
                     return Err(Malformed::field(name, value, reason, "write a whole number"));
                 };
                 self.before.replace(id).is_some()
+            }
+            "validate" if value == "only" => {
+                self.validate_only = true;
+                false
+            }
+            "validate" => {
+                let remedy = "write validate=only, or leave it out";
+                return Err(Malformed::field(name, value, "there is no such validation", remedy));
+            }
+            "rev" => {
+                let Ok(revision) = value.parse() else {
+                    let remedy = "write SESSION.GENERATION, as the ETag of an answer has them";
+                    return Err(Malformed::field(name, value, "not two whole numbers", remedy));
+                };
+                self.rev.replace(revision).is_some()
             }
             "set" => self.set.replace(as_json(value)).is_some(),
             "del" => self.del.replace(as_json(value)).is_some(),
@@ -258,6 +283,18 @@ impl Fields {
             [_, second, ..] => {
                 let reason = "more than one operation is given";
                 Err(Malformed::field(second.0, second.1, reason, &remedy))
+            }
+        }
+    }
+
+    /// # Errors
+    /// Another format than the one that most calls have.
+    pub fn expect_json(&self) -> Result<(), Malformed> {
+        match self.format.as_deref() {
+            None | Some("json") => Ok(()),
+            Some(other) => {
+                let remedy = "write format=json, or leave it out";
+                Err(Malformed::field("format", other, "there is no such format", remedy))
             }
         }
     }
@@ -347,7 +384,7 @@ pub fn parse_body<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, Malfor
 ///
 /// # Errors
 /// [`Malformed::Json`] for bad syntax, [`Malformed::Field`] for anything else.
-pub(super) fn parse_json<'de, T: Deserialize<'de>>(
+pub(crate) fn parse_json<'de, T: Deserialize<'de>>(
     field: &str,
     text: &'de str,
 ) -> Result<T, Malformed> {
@@ -359,7 +396,7 @@ pub(super) fn parse_json<'de, T: Deserialize<'de>>(
 }
 
 /// As [`parse_json`], for types that serde would also fill from an array.
-pub(super) fn parse_object<'de, T: Deserialize<'de>>(
+pub(crate) fn parse_object<'de, T: Deserialize<'de>>(
     field: &str,
     text: &'de str,
 ) -> Result<T, Malformed> {

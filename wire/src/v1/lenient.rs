@@ -139,7 +139,7 @@ impl<'de> Deserialize<'de> for OneOrMany {
 
 /// An array of texts, or one text with commas between its elements; `""` is no element.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct CommaList {
+pub(crate) struct CommaList {
     /// The elements, trimmed.
     pub elements: Vec<String>,
     /// Whether the text form was used.

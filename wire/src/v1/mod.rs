@@ -31,6 +31,8 @@ pub use exclusion::{
     ExclusionLine, ExclusionPatch, ExclusionWrite, exclusions_text, read_exclusions,
 };
 pub use fields::{FIELD_NAMES, Fields, Malformed, body_text, parse_body};
+pub(crate) use fields::{parse_json, parse_object};
+pub(crate) use lenient::CommaList;
 pub use lenient::{Flag, RuleId};
 pub use mlc::{
     MlcLine, MlcWrite, VhostsWrite, mlc_json, mlc_text, mlc_value, read_mlc, read_vhosts,

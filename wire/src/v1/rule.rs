@@ -49,6 +49,11 @@ pub struct RulePatch {
 }
 
 impl RulePatch {
+    /// The rule it names.
+    pub fn id(&self) -> Option<u64> {
+        self.id.map(|RuleId(id)| id)
+    }
+
     /// Writes the given fields over `rule`. Plain host patterns become base64.
     pub fn apply(self, rule: &mut RuleText) {
         let text = |field: &mut Option<String>, given: Option<String>| {
