@@ -11,10 +11,11 @@ use wire::v1::{MlcLine, MlcWrite, Provenance, VhostsWrite, mlc_json, mlc_text, v
 use wire::v2::ErrorBody;
 
 use super::answer;
+use super::condition;
 use super::call::{Call, Caller, ReadCall};
 use super::error::ApiError;
 use super::openapi::{ReadRequest, WriteAnswer};
-use super::read::POLICY_READERS;
+use super::read::{POLICY_READERS, form};
 use super::write::run;
 use crate::service::Write;
 
@@ -84,20 +85,23 @@ pub struct VhostsView {
                body = Object),
               (status = "default", description = "Refused", body = ErrorBody)))]
 pub async fn get_mlc_settings(ReadCall(call): ReadCall) -> Result<Response, ApiError> {
-    let Caller { tenant, .. } = call.authorize(ANALYSIS_READERS).await?;
     let extended = call.fields.extended.unwrap_or(false);
-    let current = tenant.current().await?;
-    let provenance = answer::provenance(&tenant, Part::Mlc, extended).await?;
-    let settings = current.state.analysis.mlc.iter();
-    let lines: Vec<MlcLine<'_>> = settings
-        .map(|(key, setting)| MlcLine {
-            key: *key,
-            value: &setting.value,
-            active: setting.active,
-            provenance: provenance.get(key.name()),
-        })
-        .collect();
-    Ok(answer::json_text(current.revision, mlc_text(&lines, extended)))
+    let form = form(extended);
+    condition::read(call, ANALYSIS_READERS, form, async move |_, Caller { tenant, .. }| {
+        let current = tenant.current().await?;
+        let provenance = answer::provenance(&tenant, Part::Mlc, extended).await?;
+        let settings = current.state.analysis.mlc.iter();
+        let lines: Vec<MlcLine<'_>> = settings
+            .map(|(key, setting)| MlcLine {
+                key: *key,
+                value: &setting.value,
+                active: setting.active,
+                provenance: provenance.get(key.name()),
+            })
+            .collect();
+        Ok(answer::json_text(current.revision, mlc_text(&lines, extended)))
+    })
+    .await
 }
 
 /// Sets (`set`) or removes (`del`) settings of behavioural analysis.
@@ -116,10 +120,12 @@ pub async fn set_mlc_settings(call: Call) -> Result<Response, ApiError> {
                body = String, content_type = "text/plain"),
               (status = "default", description = "Refused", body = ErrorBody)))]
 pub async fn get_vhosts_list(ReadCall(call): ReadCall) -> Result<Response, ApiError> {
-    let Caller { tenant, .. } = call.authorize(POLICY_READERS).await?;
-    let current = tenant.current().await?;
-    let vhosts = current.state.analysis.vhosts.iter().map(String::as_str);
-    Ok(answer::text(current.revision, vhosts_text(vhosts)))
+    condition::read(call, POLICY_READERS, "", async move |_, Caller { tenant, .. }| {
+        let current = tenant.current().await?;
+        let vhosts = current.state.analysis.vhosts.iter().map(String::as_str);
+        Ok(answer::text(current.revision, vhosts_text(vhosts)))
+    })
+    .await
 }
 
 /// Replaces the list of virtual hosts. Who is no longer listed loses the training, not
@@ -139,23 +145,26 @@ pub async fn set_vhosts_list(call: Call) -> Result<Response, ApiError> {
     responses((status = 200, description = "By name", body = MlcSettingsView),
               (status = "default", description = "Refused", body = ErrorBody)))]
 pub async fn v2_get_mlc_settings(ReadCall(call): ReadCall) -> Result<Response, ApiError> {
-    let Caller { tenant, .. } = call.authorize(ANALYSIS_READERS).await?;
     let extended = call.fields.extended.unwrap_or(false);
-    let current = tenant.current().await?;
-    let mut provenance = answer::provenance(&tenant, Part::Mlc, extended).await?;
-    let analysis = &current.state.analysis;
-    let settings = analysis.mlc.iter().map(|(key, setting)| {
-        let view = MlcView {
-            value: mlc_json(&setting.value),
-            active: setting.active,
-            provenance: provenance.remove(key.name()),
-        };
-        (key.name().to_owned(), view)
-    });
-    let in_force = analysis.settings();
-    let effective = MlcKey::ALL.map(|key| (key.name().to_owned(), mlc_json(&in_force.value(key))));
-    let view = MlcSettingsView { settings: settings.collect(), effective: effective.into() };
-    Ok(answer::json(current.revision, &view))
+    let form = form(extended);
+    condition::read(call, ANALYSIS_READERS, form, async move |_, Caller { tenant, .. }| {
+        let current = tenant.current().await?;
+        let mut provenance = answer::provenance(&tenant, Part::Mlc, extended).await?;
+        let analysis = &current.state.analysis;
+        let settings = analysis.mlc.iter().map(|(key, setting)| {
+            let view = MlcView {
+                value: mlc_json(&setting.value),
+                active: setting.active,
+                provenance: provenance.remove(key.name()),
+            };
+            (key.name().to_owned(), view)
+        });
+        let in_force = analysis.settings();
+        let effective = MlcKey::ALL.map(|key| (key.name().to_owned(), mlc_json(&in_force.value(key))));
+        let view = MlcSettingsView { settings: settings.collect(), effective: effective.into() };
+        Ok(answer::json(current.revision, &view))
+    })
+    .await
 }
 
 /// As v1.
@@ -173,10 +182,12 @@ pub async fn v2_set_mlc_settings(call: Call) -> Result<Response, ApiError> {
     responses((status = 200, description = "The list", body = VhostsView),
               (status = "default", description = "Refused", body = ErrorBody)))]
 pub async fn v2_get_vhosts_list(ReadCall(call): ReadCall) -> Result<Response, ApiError> {
-    let Caller { tenant, .. } = call.authorize(POLICY_READERS).await?;
-    let current = tenant.current().await?;
-    let vhosts = (*current.state.analysis.vhosts).clone();
-    Ok(answer::json(current.revision, &VhostsView { vhosts }))
+    condition::read(call, POLICY_READERS, "", async move |_, Caller { tenant, .. }| {
+        let current = tenant.current().await?;
+        let vhosts = (*current.state.analysis.vhosts).clone();
+        Ok(answer::json(current.revision, &VhostsView { vhosts }))
+    })
+    .await
 }
 
 /// As v1.

@@ -41,6 +41,12 @@ pub fn at_revision(mut response: Response, revision: Revision) -> Response {
     response
 }
 
+/// The revision that a response names.
+pub fn revision(response: &Response) -> Option<Revision> {
+    let number = |name| response.headers().get(name)?.to_str().ok()?.parse().ok();
+    Some(Revision { session: number(SESSION)?, generation: number(GENERATION)? })
+}
+
 fn of_type(label: &'static str, revision: Revision, text: String) -> Response {
     at_revision(([(header::CONTENT_TYPE, label)], text).into_response(), revision)
 }

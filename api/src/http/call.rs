@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{ConnectInfo, FromRequest, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use store::Scope;
 use wire::v1::{Fields, Malformed};
+use wire::v2::Revision;
 use zeroize::Zeroizing;
 
 use super::App;
@@ -25,6 +27,8 @@ pub struct Call {
     app: Arc<App>,
     /// What was sent, without the key.
     pub fields: Fields,
+    /// Method, query and headers.
+    pub parts: Parts,
     key: Option<Zeroizing<String>>,
     client: IpAddr,
     /// What the body took of the room for large ones; given back with the call.
@@ -37,16 +41,31 @@ pub struct ReadCall(pub Call);
 /// A request for a read that has fields of its own, which the handler judges.
 pub struct QueryCall(pub Call);
 
+/// A request for a read that knows several formats.
+pub struct ExportCall(pub Call);
+
 impl FromRequest<Arc<App>> for Call {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
         // Large bodies belong to writes, and writes to admins.
-        Self::read(request, app, app.live().body_limit, Some(&[])).await
+        let call = Self::read(request, app, app.live().body_limit, Some(&[])).await?;
+        call.fields.expect_json()?;
+        Ok(call)
     }
 }
 
 impl FromRequest<Arc<App>> for ReadCall {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
+        let ExportCall(call) = ExportCall::from_request(request, app).await?;
+        call.fields.expect_json()?;
+        Ok(Self(call))
+    }
+}
+
+impl FromRequest<Arc<App>> for ExportCall {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
@@ -75,13 +94,7 @@ impl Call {
     ) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
         let client = client_address(parts.extensions.get());
-        let query = parts.uri.query().unwrap_or_default();
-        let bearer = bearer(&parts.headers)?;
-        let early = bearer.map(|key| Zeroizing::new(key.to_owned())).or_else(|| {
-            form_urlencoded::parse(query.as_bytes())
-                .find(|(name, _)| matches!(&**name, "key" | "token"))
-                .map(|(_, key)| Zeroizing::new(key.into_owned()))
-        });
+        let early = early_key(&parts)?;
         if let (Some(key), Some(scopes)) = (&early, scopes)
             && let Err(why) = authorize(app, Some(key), client, scopes).await
         {
@@ -94,14 +107,15 @@ impl Call {
         let room = early.is_none().then_some(&app.room);
         let (body, room) = body::read(&parts.headers, body, limit, room).await?;
         let mut fields = fields_of_body(&parts.headers, &body)?;
+        let query = parts.uri.query().unwrap_or_default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             fields.add_pair(&name, &value)?;
         }
-        if let Some(key) = bearer {
+        if let Some(key) = bearer(&parts.headers)? {
             fields.add_pair("key", key)?;
         }
         let key = fields.key.take().map(Zeroizing::new);
-        Ok(Self { app: Arc::clone(app), fields, key, client, _room: room })
+        Ok(Self { app: Arc::clone(app), fields, parts, key, client, _room: room })
     }
 
     /// Lets a key in whose scope is one of `scopes`; admins always.
@@ -113,12 +127,28 @@ impl Call {
     }
 }
 
+/// The key that stands before the body.
+///
+/// # Errors
+/// The header has another form.
+pub fn early_key(parts: &Parts) -> Result<Option<Zeroizing<String>>, ApiError> {
+    let query = parts.uri.query().unwrap_or_default();
+    let bearer = bearer(&parts.headers)?;
+    Ok(bearer.map(|key| Zeroizing::new(key.to_owned())).or_else(|| {
+        form_urlencoded::parse(query.as_bytes())
+            .find(|(name, _)| matches!(&**name, "key" | "token"))
+            .map(|(_, key)| Zeroizing::new(key.into_owned()))
+    }))
+}
+
 /// Who was let in, and to which policy.
 pub struct Caller {
     /// Who.
     pub actor: Actor,
     /// The policy the key opens.
     pub tenant: Arc<Tenant>,
+    /// Where that policy stood when the key was judged.
+    pub revision: Option<Revision>,
     /// Whether the server takes writes.
     is_writable: bool,
 }
@@ -157,6 +187,7 @@ pub async fn authorize(
     Ok(Caller {
         actor: Actor { key: found.name.clone(), address: client.to_string() },
         tenant: app.service.tenant(found.waf),
+        revision: pulse.waf(found.waf).map(|state| state.revision),
         is_writable: app.is_writable(&pulse),
     })
 }

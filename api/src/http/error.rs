@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use policy::Invalid;
 use store::{Scope, StoreError};
 use wire::v1::Malformed;
-use wire::v2::{ErrorBody, FieldError, Revision};
+use wire::v2::{ErrorBody, FieldError, FileError, Revision};
 
 use crate::peers::Fenced;
 use crate::service::ServiceError;
@@ -75,6 +75,9 @@ pub enum ApiError {
     /// The name of a key is taken, maybe in another WAF id.
     #[error("a key with the name {0:?} exists")]
     KeyExists(String),
+    /// A read by POST on the condition that the policy has changed, which it has not.
+    #[error("the policy is still at {0}, as If-None-Match says")]
+    Unchanged(Revision),
     /// The server takes no writes.
     #[error("the server is in read-only mode")]
     ReadOnly,
@@ -87,6 +90,15 @@ pub enum ApiError {
     /// A bug; the request's task panicked.
     #[error("the server failed at this request")]
     Panicked,
+}
+
+impl From<FileError> for ApiError {
+    fn from(why: FileError) -> Self {
+        match why {
+            FileError::Malformed(why) => Self::Malformed(why),
+            FileError::Lines(bad) => Self::Service(ServiceError::BadLines(bad)),
+        }
+    }
 }
 
 impl From<StoreError> for ApiError {
@@ -114,11 +126,16 @@ impl ApiError {
             Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::DeltaGone(_) => (S::GONE, "delta_gone"),
             Self::KeyExists(_) => (S::CONFLICT, "exists"),
+            Self::Unchanged(_) => (S::PRECONDITION_FAILED, "unchanged"),
             Self::ReadOnly => (S::SERVICE_UNAVAILABLE, "read_only"),
             Self::Fenced(_) => (S::SERVICE_UNAVAILABLE, "fenced"),
             Self::Panicked => (S::INTERNAL_SERVER_ERROR, "internal"),
             Self::Service(why) => match why {
-                ServiceError::Invalid(_) => (S::UNPROCESSABLE_ENTITY, "invalid_value"),
+                ServiceError::Invalid(_) | ServiceError::BadLines(_) => {
+                    (S::UNPROCESSABLE_ENTITY, "invalid_value")
+                }
+                ServiceError::ChangedSince(_) => (S::PRECONDITION_FAILED, "changed_since"),
+                ServiceError::OtherRequest(_) => (S::UNPROCESSABLE_ENTITY, "idempotency_mismatch"),
                 ServiceError::NotFound(_) => (S::NOT_FOUND, "not_found"),
                 ServiceError::NotListed(_) => (S::CONFLICT, "not_listed"),
                 ServiceError::Contradicts(_) => (S::CONFLICT, "contradicts"),
@@ -147,9 +164,9 @@ impl ApiError {
         let (_, code) = self.kind();
         let refused = self.refused();
         let message = match (self, refused.as_slice()) {
-            (_, [only]) => only.to_string(),
-            (_, [first, rest @ ..]) => {
-                format!("{first} (and {} more; see errors)", rest.len())
+            (_, [only]) if self.refusals() == 1 => only.to_string(),
+            (_, [first, ..]) => {
+                format!("{first} (and {} more; see errors)", self.refusals() - 1)
             }
             _ => match self.remedy() {
                 Some(remedy) => format!("{self}; {remedy}"),
@@ -184,7 +201,16 @@ impl ApiError {
                 | ServiceError::Contradicts(why),
             ) => vec![why],
             Self::Service(ServiceError::Invalid(all)) => all.iter().collect(),
+            Self::Service(ServiceError::BadLines(bad)) => bad.first.iter().collect(),
             _ => Vec::new(),
+        }
+    }
+
+    /// How many values are refused, named or not.
+    fn refusals(&self) -> usize {
+        match self {
+            Self::Service(ServiceError::BadLines(bad)) => bad.count,
+            other => other.refused().len(),
         }
     }
 
@@ -225,6 +251,13 @@ impl ApiError {
             Self::KeyExists(_) => "choose another name".to_owned(),
             Self::ReadOnly => "write to the primary server, or try again later".to_owned(),
             Self::Fenced(_) => "use that server; bring this one back as its replica".to_owned(),
+            Self::Unchanged(_) => "use GET, which is answered with 304".to_owned(),
+            Self::Service(ServiceError::ChangedSince(_)) => {
+                "read it again, and decide anew whether this change is still wanted".to_owned()
+            }
+            Self::Service(ServiceError::OtherRequest(_)) => {
+                "use a new key for each change".to_owned()
+            }
             Self::Service(ServiceError::NeedsForce(_)) => {
                 "if this is meant, send it again with \"force\": true beside the key".to_owned()
             }

@@ -8,10 +8,11 @@ use wire::v1::{ExclusionLine, ExclusionWrite, exclusions_text};
 use wire::v2::ErrorBody;
 
 use super::answer;
+use super::condition;
 use super::call::{Call, Caller, ReadCall};
 use super::error::ApiError;
 use super::openapi::{ReadRequest, WriteAnswer};
-use super::read::POLICY_READERS;
+use super::read::{POLICY_READERS, form};
 use super::write::run;
 use crate::service::Write;
 
@@ -98,16 +99,19 @@ pub struct ExclusionsView {
                body = String, content_type = "text/plain"),
               (status = "default", description = "Refused", body = ErrorBody)))]
 pub async fn get_dyn_wl(ReadCall(call): ReadCall) -> Result<Response, ApiError> {
-    let Caller { tenant, .. } = call.authorize(POLICY_READERS).await?;
     let extended = call.fields.extended.unwrap_or(false);
-    let current = tenant.current().await?;
-    let provenance = answer::provenance(&tenant, Part::Exclusions, extended).await?;
-    let lines = current.state.exclusions.iter().map(|(id, exclusion)| ExclusionLine {
-        id: *id,
-        exclusion,
-        provenance: provenance.get(&id.to_string()),
-    });
-    Ok(answer::text(current.revision, exclusions_text(lines, extended)))
+    let form = form(extended);
+    condition::read(call, POLICY_READERS, form, async move |_, Caller { tenant, .. }| {
+        let current = tenant.current().await?;
+        let provenance = answer::provenance(&tenant, Part::Exclusions, extended).await?;
+        let lines = current.state.exclusions.iter().map(|(id, exclusion)| ExclusionLine {
+            id: *id,
+            exclusion,
+            provenance: provenance.get(&id.to_string()),
+        });
+        Ok(answer::text(current.revision, exclusions_text(lines, extended)))
+    })
+    .await
 }
 
 /// Adds (`add`), changes (`upd`) or removes (`del`) a signature exclusion.
@@ -129,25 +133,28 @@ pub async fn set_dyn_wl(call: Call) -> Result<Response, ApiError> {
     responses((status = 200, description = "By id", body = ExclusionsView),
               (status = "default", description = "Refused", body = ErrorBody)))]
 pub async fn v2_get_dyn_wl(ReadCall(call): ReadCall) -> Result<Response, ApiError> {
-    let Caller { tenant, .. } = call.authorize(POLICY_READERS).await?;
     let extended = call.fields.extended.unwrap_or(false);
-    let current = tenant.current().await?;
-    let mut provenance = answer::provenance(&tenant, Part::Exclusions, extended).await?;
-    let wl = current.state.exclusions.iter().map(|(id, exclusion)| {
-        let text = (**exclusion).clone();
-        ExclusionView {
-            id: *id,
-            active: text.active,
-            rl_id: text.rl_id,
-            domain: text.domain,
-            mz: text.mz,
-            extension: text.extension,
-            pattern: text.pattern,
-            comment: text.comment,
-            provenance: provenance.remove(&id.to_string()),
-        }
-    });
-    Ok(answer::json(current.revision, &ExclusionsView { wl: wl.collect() }))
+    let form = form(extended);
+    condition::read(call, POLICY_READERS, form, async move |_, Caller { tenant, .. }| {
+        let current = tenant.current().await?;
+        let mut provenance = answer::provenance(&tenant, Part::Exclusions, extended).await?;
+        let wl = current.state.exclusions.iter().map(|(id, exclusion)| {
+            let text = (**exclusion).clone();
+            ExclusionView {
+                id: *id,
+                active: text.active,
+                rl_id: text.rl_id,
+                domain: text.domain,
+                mz: text.mz,
+                extension: text.extension,
+                pattern: text.pattern,
+                comment: text.comment,
+                provenance: provenance.remove(&id.to_string()),
+            }
+        });
+        Ok(answer::json(current.revision, &ExclusionsView { wl: wl.collect() }))
+    })
+    .await
 }
 
 /// As v1.

@@ -24,10 +24,15 @@ const ROLE: HeaderName = HeaderName::from_static("x-nw-role");
 /// Longest id that is taken over from a client, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
+/// The id of a request, for answers that name it themselves.
+#[derive(Debug, Clone)]
+pub struct RequestId(pub String);
+
 /// The middleware around everything.
-pub async fn frame(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = request_id(request.headers());
+    request.extensions_mut().insert(RequestId(id.clone()));
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let call = call_label(request.extensions().get::<MatchedPath>());
@@ -87,6 +92,7 @@ pub fn describe_metrics() {
     describe_gauge!("nwaf_api_generation", "The generation of the policy.");
     describe_gauge!("nwaf_api_session", "The session of the policy.");
     describe_gauge!("nwaf_api_long_polls", "Nodes that wait for a change.");
+    describe_gauge!("nwaf_api_watchers", "Connections that follow changes as events.");
     describe_counter!("nwaf_api_deltas_total", "Deltas asked for, by what came of it.");
     describe_gauge!("nwaf_api_read_only", "1 while every write is refused.");
 }

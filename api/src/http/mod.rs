@@ -8,18 +8,23 @@ mod analysis;
 mod answer;
 mod body;
 mod call;
+mod condition;
 mod error;
 mod exclusions;
+mod export;
 mod frame;
 mod health;
+mod import;
 mod keys;
 mod limiter;
 mod models;
 mod openapi;
 mod poll;
 mod read;
+mod stream;
 mod training;
 mod v2;
+mod watch;
 mod write;
 
 use std::sync::{Arc, RwLock};
@@ -28,7 +33,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::response::IntoResponse as _;
 use axum::routing::get;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch as channel};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -60,9 +65,11 @@ pub struct App {
     /// Clients that show wrong keys.
     pub limiter: Limiter,
     /// Turns true when the process shall end; long polls answer then.
-    pub stop: watch::Receiver<bool>,
+    pub stop: channel::Receiver<bool>,
     /// What other servers say of themselves.
     pub peers: Arc<Peers>,
+    /// Places for those who follow changes.
+    watchers: Arc<Semaphore>,
     /// Room for large bodies of clients that have not shown a key yet.
     room: Room,
     live: RwLock<Live>,
@@ -74,11 +81,12 @@ impl App {
         service: Arc<Service>,
         peers: Arc<Peers>,
         live: Live,
-        stop: watch::Receiver<bool>,
+        stop: channel::Receiver<bool>,
     ) -> Self {
         let room = Room::new(live.body_limit);
+        let watchers = Arc::new(Semaphore::new(watch::WATCHERS_MAX));
         let limiter = Limiter::default();
-        Self { service, limiter, stop, peers, room, live: RwLock::new(live) }
+        Self { service, limiter, stop, peers, watchers, room, live: RwLock::new(live) }
     }
 
     /// The values in force.
@@ -154,7 +162,10 @@ pub fn router(app: Arc<App>) -> Router {
         .routes(routes!(models::get_model, models::put_model))
         .routes(routes!(training::v2_get_training_uri))
         .routes(routes!(training::v2_set_training_uri))
-        .routes(routes!(training::report));
+        .routes(routes!(training::report))
+        .routes(routes!(import::import))
+        .routes(routes!(export::export))
+        .routes(routes!(watch::watch));
     let (v2, v2_document) = v2.split_for_parts();
     let document = openapi::document(v1_document, v2_document);
 

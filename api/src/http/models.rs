@@ -9,11 +9,12 @@ use policy::limits::MODEL_BYTES;
 use policy::{HostPattern, Invalid};
 use store::{ModelRow, Scope};
 use utoipa::ToSchema;
-use wire::v1::{ModelLine, ModelWrite, ModelsAnswer, models_text};
+use wire::v1::{Fields, ModelLine, ModelWrite, ModelsAnswer, models_text};
 use wire::v2::ErrorBody;
 
 use super::App;
 use super::answer;
+use super::condition;
 use super::body;
 use super::call::{self, Call, Caller, ReadCall};
 use super::error::ApiError;
@@ -55,17 +56,19 @@ pub struct ModelCopy {
     responses((status = 200, description = "By name of the host", body = ModelsAnswer),
               (status = "default", description = "Refused", body = ErrorBody)))]
 pub async fn get_models_list_uri(ReadCall(call): ReadCall) -> Result<Response, ApiError> {
-    let Caller { tenant, .. } = call.authorize(POLICY_READERS).await?;
-    let current = tenant.current().await?;
-    let lines = current.state.analysis.models.values().map(|model| ModelLine {
-        vhost: model.vhost.clone(),
-        version: model.version,
-        size: model.size,
-        sha256: model.sha256.clone(),
-        author: model.author.clone(),
-        updated: answer::rfc3339(model.updated_ms),
-    });
-    Ok(answer::json_text(current.revision, models_text(lines.collect())))
+    condition::read(call, POLICY_READERS, "", async move |_, Caller { tenant, .. }| {
+        let current = tenant.current().await?;
+        let lines = current.state.analysis.models.values().map(|model| ModelLine {
+            vhost: model.vhost.clone(),
+            version: model.version,
+            size: model.size,
+            sha256: model.sha256.clone(),
+            author: model.author.clone(),
+            updated: answer::rfc3339(model.updated_ms),
+        });
+        Ok(answer::json_text(current.revision, models_text(lines.collect())))
+    })
+    .await
 }
 
 /// Forgets the model of a virtual host.
@@ -131,7 +134,10 @@ pub async fn put_model(
     caller.expect_writable()?;
     let limit = MODEL_BYTES.min(app.live().body_limit);
     let (bytes, _) = body::read(&parts.headers, body, limit, None).await?;
-    make(caller, Write::PutModel(NewModel { vhost, bytes: bytes.into() }), false).await
+    let terms = condition::terms(&parts.headers, &Fields::default(), || {
+        condition::digest("put_model", [vhost.as_bytes(), &bytes])
+    })?;
+    make(caller, Write::PutModel(NewModel { vhost, bytes: bytes.into() }), terms).await
 }
 
 /// The model of a virtual host. `ETag` is its SHA-256.

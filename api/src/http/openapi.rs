@@ -9,6 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder};
+use wire::v2::Diff;
 
 /// What a read sends; everything may come as a form or in the query as well.
 #[derive(ToSchema)]
@@ -139,6 +140,31 @@ pub struct WriteAnswer {
     pub session: u64,
     /// Generation of the policy after the write; unmoved where nothing changed.
     pub generation: u64,
+    /// How much changed; answers to imports only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diff: Option<Diff>,
+}
+
+/// The answer to a write with `validate=only`.
+#[derive(Serialize, ToSchema)]
+pub struct ValidateAnswer {
+    /// Always `success`: the write would be carried out, with force if that is needed.
+    pub status: &'static str,
+    /// Always `only`.
+    pub validate: &'static str,
+    /// Session of the policy that was looked at.
+    pub session: u64,
+    /// Its generation.
+    pub generation: u64,
+    /// The generation the write would make; the same where nothing would change.
+    pub next_generation: u64,
+    /// Why it would need force; null where it would not.
+    pub needs_force: Option<String>,
+    /// The rule it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
+    /// What would change.
+    pub diff: Diff,
 }
 
 /// The whole document from the parts that the routers collected.

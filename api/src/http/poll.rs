@@ -15,6 +15,7 @@ use wire::v2::{Bundle, Delta, ErrorBody, Revision, WAIT_SECONDS_MAX};
 use super::App;
 use super::answer;
 use super::call;
+use super::condition;
 use super::error::ApiError;
 use super::read::POLICY_READERS;
 use super::v2::field;
@@ -34,6 +35,7 @@ const DIGEST_CHARS: usize = 64;
             description = "Seconds to wait for another one, at most 60; longer is cut")),
     responses((status = 200, description = "Another bundle than the client has", body = Bundle),
               (status = 204, description = "Still the same after the wait"),
+              (status = 304, description = "Still the one of If-None-Match after the wait"),
               (status = "default", description = "Refused", body = ErrorBody)))]
 pub async fn bundle(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let (request, _) = request.into_parts();
@@ -42,7 +44,7 @@ pub async fn bundle(State(app): State<Arc<App>>, request: Request) -> Result<Res
     let digest = query.digest()?;
     let known = match (query.number("session")?, query.number("generation")?) {
         (Some(session), Some(generation)) => {
-            Some(Known { revision: Revision { session, generation }, digest })
+            Some(Known { revision: Revision { session, generation }, digest: digest.clone() })
         }
         (None, None) => None,
         (session, _) => {
@@ -51,18 +53,22 @@ pub async fn bundle(State(app): State<Arc<App>>, request: Request) -> Result<Res
             return Err(field(missing, "", reason, "give both, or none for the bundle at once"));
         }
     };
+    let tagged = tagged(&request.headers)?.filter(|_| known.is_none());
+    let unchanged_status =
+        if tagged.is_some() { StatusCode::NOT_MODIFIED } else { StatusCode::NO_CONTENT };
+    let known = known.or_else(|| tagged.map(|revision| Known { revision, digest }));
     let wait = query.wait()?;
     let client = Client::authorize(&app, &request, &mut query).await?;
     let current = match known {
         None => client.tenant.current().await?,
         Some(known) => match client.changed(&app, &known, wait).await? {
             Some(current) => current,
-            None => return Ok(unchanged(known.revision)),
+            None => return Ok(condition::unchanged(unchanged_status, known.revision, "")),
         },
     };
     let revision = current.revision;
     let json = bundle_json(current).await?;
-    Ok(json_at(revision, json))
+    Ok(condition::tagged(json_at(revision, json), revision, ""))
 }
 
 /// What changed since the bundle the client has, once something did.
@@ -92,6 +98,15 @@ pub async fn delta(State(app): State<Arc<App>>, request: Request) -> Result<Resp
     metrics::counter!("nwaf_api_deltas_total", "result" => result).increment(1);
     let json = made.ok_or(ApiError::DeltaGone(known.revision))?;
     Ok(json_at(current.revision, Bytes::from_owner(json)))
+}
+
+/// The revision that `If-None-Match` names; the newest, should it name several.
+fn tagged(headers: &HeaderMap) -> Result<Option<Revision>, ApiError> {
+    let known = condition::none_match(headers)?.into_iter().filter_map(|known| match known {
+        condition::Known::Ours(revision, form) if form.is_empty() => Some(revision),
+        _ => None,
+    });
+    Ok(known.max())
 }
 
 fn json_at(revision: Revision, json: Bytes) -> Response {
@@ -203,10 +218,7 @@ impl Query {
         let Some(text) = self.given.get("since") else {
             return Err(field("since", "", "the field is missing", remedy));
         };
-        let numbers = text.split_once('.').and_then(|(session, generation)| {
-            Some(Revision { session: session.parse().ok()?, generation: generation.parse().ok()? })
-        });
-        numbers.ok_or_else(|| field("since", text, "not two whole numbers", remedy))
+        text.parse().map_err(|_| field("since", text, "not two whole numbers", remedy))
     }
 }
 

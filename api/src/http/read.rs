@@ -10,6 +10,7 @@ use wire::v2::ErrorBody;
 
 use super::answer;
 use super::call::{Caller, ReadCall};
+use super::condition;
 use super::error::ApiError;
 use super::openapi::ReadRequest;
 
@@ -20,6 +21,11 @@ pub const HISTORY_READERS: &[Scope] = &[Scope::Read];
 /// Entries of the action log in one answer.
 const ACTIONS_MAX: u32 = 500;
 
+/// The form of an answer, for its entity tag.
+pub fn form(extended: bool) -> condition::Form {
+    if extended { "extended" } else { "" }
+}
+
 /// The active settings; with `extended=yes` the inactive ones, authors and times too.
 #[utoipa::path(
     method(get, post), path = "/get_dyn_settings", tag = "v1", request_body = ReadRequest,
@@ -29,22 +35,25 @@ const ACTIONS_MAX: u32 = 500;
                body = Object),
               (status = "default", description = "Refused", body = ErrorBody)))]
 pub async fn get_dyn_settings(ReadCall(call): ReadCall) -> Result<Response, ApiError> {
-    let Caller { tenant, .. } = call.authorize(POLICY_READERS).await?;
     let extended = call.fields.extended.unwrap_or(false);
-    let current = tenant.current().await?;
-    let provenance = answer::provenance(&tenant, Part::Settings, extended).await?;
-    let lines: Vec<SettingLine<'_>> = current
-        .state
-        .settings
-        .iter()
-        .map(|(key, setting)| SettingLine {
-            name: key.name(),
-            value: &setting.value,
-            active: setting.active,
-            provenance: provenance.get(key.name()),
-        })
-        .collect();
-    Ok(answer::json_text(current.revision, wire::v1::settings_text(&lines, extended)))
+    let form = form(extended);
+    condition::read(call, POLICY_READERS, form, async move |_, Caller { tenant, .. }| {
+        let current = tenant.current().await?;
+        let provenance = answer::provenance(&tenant, Part::Settings, extended).await?;
+        let lines: Vec<SettingLine<'_>> = current
+            .state
+            .settings
+            .iter()
+            .map(|(key, setting)| SettingLine {
+                name: key.name(),
+                value: &setting.value,
+                active: setting.active,
+                provenance: provenance.get(key.name()),
+            })
+            .collect();
+        Ok(answer::json_text(current.revision, wire::v1::settings_text(&lines, extended)))
+    })
+    .await
 }
 
 /// The block list in force, an entry a line; with `extended=yes` a JSON object a line.
@@ -55,19 +64,22 @@ pub async fn get_dyn_settings(ReadCall(call): ReadCall) -> Result<Response, ApiE
                body = String, content_type = "text/plain"),
               (status = "default", description = "Refused", body = ErrorBody)))]
 pub async fn get_dyn_bl(ReadCall(call): ReadCall) -> Result<Response, ApiError> {
-    let Caller { tenant, .. } = call.authorize(POLICY_READERS).await?;
     let extended = call.fields.extended.unwrap_or(false);
-    let current = tenant.current().await?;
-    let provenance = answer::provenance(&tenant, Part::BlockList, extended).await?;
-    let state = &current.state;
-    let entries = state.block_list.iter().map(String::as_str);
-    let text = if extended {
-        let lines = entries.map(|entry| (entry, provenance.get(entry)));
-        wire::v1::block_list_extended_text(state.block_list_active, lines)
-    } else {
-        wire::v1::block_list_text(entries.take(state.acting_entries()))
-    };
-    Ok(answer::text(current.revision, text))
+    let form = form(extended);
+    condition::read(call, POLICY_READERS, form, async move |_, Caller { tenant, .. }| {
+        let current = tenant.current().await?;
+        let provenance = answer::provenance(&tenant, Part::BlockList, extended).await?;
+        let state = &current.state;
+        let entries = state.block_list.iter().map(String::as_str);
+        let text = if extended {
+            let lines = entries.map(|entry| (entry, provenance.get(entry)));
+            wire::v1::block_list_extended_text(state.block_list_active, lines)
+        } else {
+            wire::v1::block_list_text(entries.take(state.acting_entries()))
+        };
+        Ok(answer::text(current.revision, text))
+    })
+    .await
 }
 
 /// Every rule, a JSON object a line; with `extended=yes` with author and times.
@@ -78,16 +90,19 @@ pub async fn get_dyn_bl(ReadCall(call): ReadCall) -> Result<Response, ApiError> 
                body = String, content_type = "text/plain"),
               (status = "default", description = "Refused", body = ErrorBody)))]
 pub async fn get_dyn_erl(ReadCall(call): ReadCall) -> Result<Response, ApiError> {
-    let Caller { tenant, .. } = call.authorize(POLICY_READERS).await?;
     let extended = call.fields.extended.unwrap_or(false);
-    let current = tenant.current().await?;
-    let provenance = answer::provenance(&tenant, Part::Rules, extended).await?;
-    let lines = current
-        .state
-        .rules
-        .iter()
-        .map(|(id, rule)| RuleLine::new(*id, rule, provenance.get(&id.to_string())));
-    Ok(answer::text(current.revision, wire::v1::rules_text(lines)))
+    let form = form(extended);
+    condition::read(call, POLICY_READERS, form, async move |_, Caller { tenant, .. }| {
+        let current = tenant.current().await?;
+        let provenance = answer::provenance(&tenant, Part::Rules, extended).await?;
+        let lines = current
+            .state
+            .rules
+            .iter()
+            .map(|(id, rule)| RuleLine::new(*id, rule, provenance.get(&id.to_string())));
+        Ok(answer::text(current.revision, wire::v1::rules_text(lines)))
+    })
+    .await
 }
 
 /// The action log: who changed what, newest first.

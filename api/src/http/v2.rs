@@ -15,9 +15,10 @@ use super::App;
 use super::answer;
 use super::body::{self, READ_BODY_MAX};
 use super::call::{self, Caller, ReadCall};
+use super::condition;
 use super::error::ApiError;
 use super::openapi::ReadRequest;
-use super::read::{HISTORY_READERS, POLICY_READERS};
+use super::read::{HISTORY_READERS, POLICY_READERS, form};
 use crate::service::now_ms;
 
 /// Scopes that report.
@@ -168,19 +169,22 @@ pub struct RulesView {
     responses((status = 200, description = "By name", body = SettingsView),
               (status = "default", description = "Refused", body = ErrorBody)))]
 pub async fn get_dyn_settings(ReadCall(call): ReadCall) -> Result<Response, ApiError> {
-    let Caller { tenant, .. } = call.authorize(POLICY_READERS).await?;
-    let current = tenant.current().await?;
     let extended = call.fields.extended.unwrap_or(false);
-    let mut provenance = answer::provenance(&tenant, Part::Settings, extended).await?;
-    let settings = current.state.settings.iter().map(|(key, setting)| {
-        let view = SettingView {
-            value: setting.value.clone(),
-            active: setting.active,
-            provenance: provenance.remove(key.name()),
-        };
-        (key.name().to_owned(), view)
-    });
-    Ok(answer::json(current.revision, &SettingsView { settings: settings.collect() }))
+    let form = form(extended);
+    condition::read(call, POLICY_READERS, form, async move |_, Caller { tenant, .. }| {
+        let current = tenant.current().await?;
+        let mut provenance = answer::provenance(&tenant, Part::Settings, extended).await?;
+        let settings = current.state.settings.iter().map(|(key, setting)| {
+            let view = SettingView {
+                value: setting.value.clone(),
+                active: setting.active,
+                provenance: provenance.remove(key.name()),
+            };
+            (key.name().to_owned(), view)
+        });
+        Ok(answer::json(current.revision, &SettingsView { settings: settings.collect() }))
+    })
+    .await
 }
 
 /// The block list.
@@ -190,16 +194,19 @@ pub async fn get_dyn_settings(ReadCall(call): ReadCall) -> Result<Response, ApiE
     responses((status = 200, description = "The list", body = BlockListView),
               (status = "default", description = "Refused", body = ErrorBody)))]
 pub async fn get_dyn_bl(ReadCall(call): ReadCall) -> Result<Response, ApiError> {
-    let Caller { tenant, .. } = call.authorize(POLICY_READERS).await?;
-    let current = tenant.current().await?;
     let extended = call.fields.extended.unwrap_or(false);
-    let provenance = answer::provenance(&tenant, Part::BlockList, extended).await?;
-    let view = BlockListView {
-        active: current.state.block_list_active,
-        bl: (*current.state.block_list).clone(),
-        provenance,
-    };
-    Ok(answer::json(current.revision, &view))
+    let form = form(extended);
+    condition::read(call, POLICY_READERS, form, async move |_, Caller { tenant, .. }| {
+        let current = tenant.current().await?;
+        let provenance = answer::provenance(&tenant, Part::BlockList, extended).await?;
+        let view = BlockListView {
+            active: current.state.block_list_active,
+            bl: (*current.state.block_list).clone(),
+            provenance,
+        };
+        Ok(answer::json(current.revision, &view))
+    })
+    .await
 }
 
 /// Every rule.
@@ -209,13 +216,16 @@ pub async fn get_dyn_bl(ReadCall(call): ReadCall) -> Result<Response, ApiError> 
     responses((status = 200, description = "By id", body = RulesView),
               (status = "default", description = "Refused", body = ErrorBody)))]
 pub async fn get_dyn_erl(ReadCall(call): ReadCall) -> Result<Response, ApiError> {
-    let Caller { tenant, .. } = call.authorize(POLICY_READERS).await?;
-    let current = tenant.current().await?;
     let extended = call.fields.extended.unwrap_or(false);
-    let provenance = answer::provenance(&tenant, Part::Rules, extended).await?;
-    let rules = current.state.rules.iter();
-    let erl = rules.map(|(id, rule)| RuleLine::new(*id, rule, provenance.get(&id.to_string())));
-    Ok(answer::json(current.revision, &RulesView { erl: erl.collect() }))
+    let form = form(extended);
+    condition::read(call, POLICY_READERS, form, async move |_, Caller { tenant, .. }| {
+        let current = tenant.current().await?;
+        let provenance = answer::provenance(&tenant, Part::Rules, extended).await?;
+        let rules = current.state.rules.iter();
+        let erl = rules.map(|(id, rule)| RuleLine::new(*id, rule, provenance.get(&id.to_string())));
+        Ok(answer::json(current.revision, &RulesView { erl: erl.collect() }))
+    })
+    .await
 }
 
 /// A field of a request that cannot be used.

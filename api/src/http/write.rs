@@ -1,14 +1,18 @@
 //! The writes. v2 has the same ones: their answers were JSON from the beginning.
 
+use axum::http::HeaderValue;
 use axum::response::Response;
 use wire::v1::{BlockListWrite, RuleWrite, SettingsWrite, spaced_json};
 use wire::v2::ErrorBody;
 
 use super::answer;
 use super::call::{Call, Caller};
+use super::condition::{self, IDEMPOTENCY_REPLAYED};
 use super::error::ApiError;
-use super::openapi::{BlockListRequest, RulesRequest, SettingsRequest, WriteAnswer};
-use crate::service::Write;
+use super::openapi::{
+    BlockListRequest, RulesRequest, SettingsRequest, ValidateAnswer, WriteAnswer,
+};
+use crate::service::{Foreseen, Outcome, Terms, Write};
 
 /// Sets (`set`) or removes (`del`) settings.
 #[utoipa::path(
@@ -71,23 +75,62 @@ pub(super) async fn run(
     parse: impl FnOnce(&Call) -> Result<Write, wire::v1::Malformed>,
 ) -> Result<Response, ApiError> {
     let caller = call.authorize(&[]).await?;
-    caller.expect_writable()?;
+    if !call.fields.validate_only {
+        caller.expect_writable()?;
+    }
     let write = parse(&call)?;
-    make(caller, write, call.fields.force.unwrap_or(false)).await
+    let terms = condition::terms(&call.parts.headers, &call.fields, || {
+        condition::fields_digest(write.call(), &call.fields)
+    })?;
+    // The texts of the operation are not needed any more, and may be large.
+    drop(call);
+    make(caller, write, terms).await
 }
 
 /// Makes a change that was understood in form, for somebody who may.
-pub(super) async fn make(caller: Caller, write: Write, force: bool) -> Result<Response, ApiError> {
+pub(super) async fn make(caller: Caller, write: Write, terms: Terms) -> Result<Response, ApiError> {
     let name = write.call();
-    let written = caller.tenant.write(caller.actor, write, force).await?;
-    if written.moved {
-        metrics::counter!("nwaf_api_writes_total", "call" => name).increment(1);
+    answer(name, caller.tenant.write(caller.actor, write, terms).await?)
+}
+
+/// Spells what came of a write.
+pub fn answer(call: &'static str, outcome: Outcome) -> Result<Response, ApiError> {
+    let (written, is_replayed) = match outcome {
+        Outcome::Foreseen(foreseen) => return Ok(foreseen_answer(foreseen)),
+        Outcome::Done(written) => (written, false),
+        Outcome::Replayed(written) => (written, true),
+    };
+    if written.moved && !is_replayed {
+        metrics::counter!("nwaf_api_writes_total", "call" => call).increment(1);
     }
+    let revision = written.revision;
     let body = WriteAnswer {
         status: "success",
-        session: written.revision.session,
-        generation: written.revision.generation,
+        session: revision.session,
+        generation: revision.generation,
         id: written.id,
+        diff: written.diff,
     };
-    Ok(answer::json_text(written.revision, spaced_json(&body)))
+    let response = answer::json_text(revision, spaced_json(&body));
+    let mut response = condition::tagged(response, revision, "");
+    if is_replayed {
+        let headers = response.headers_mut();
+        headers.insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+fn foreseen_answer(foreseen: Foreseen) -> Response {
+    let Foreseen { base, next, needs_force, id, diff } = foreseen;
+    let body = ValidateAnswer {
+        status: "success",
+        validate: "only",
+        session: base.session,
+        generation: base.generation,
+        next_generation: next.generation,
+        needs_force: needs_force.map(|danger| danger.to_string()),
+        id,
+        diff,
+    };
+    answer::json_text(base, spaced_json(&body))
 }

@@ -1,26 +1,28 @@
 //! Computing a change: from a policy and a write to the next policy, or a refusal.
 //!
-//! Pure: nothing is stored here. The resulting policy is judged as a whole.
+//! Pure: nothing is stored here. The resulting policy is judged as a whole. What takes
+//! time and needs no policy is done before ([`Prepared`]), so that others do not wait.
 
 mod analysis;
 mod exclusion;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use policy::limits::RULES;
-use policy::{AddressEntry, Invalid, Key, Rule, RuleText, Settings, Training, dangers, list};
+use policy::{
+    Danger, Invalid, Key, Rule, RuleText, Settings, Training, rule_danger, settings_dangers,
+};
 use serde_json::{Value, json};
-use wire::v1::{BlockListWrite, RuleLine, RulePatch, RuleWrite, SettingsWrite};
+use wire::v1::{RuleLine, RulePatch, RuleWrite, SettingsWrite};
 use wire::v2::{BUNDLE_BYTES, ListChange};
 
+use super::import::{self, Understood};
+use super::list::{self, ListWrite};
 use super::state::{Current, Meaning, Setting, State};
 use super::step::Step;
-use super::{ServiceError, Write};
+use super::{ServiceError, Terms, Write};
 use store::Change;
-
-/// Entries of the block list that one row of the action log spells out.
-const LOGGED_ENTRIES_MAX: usize = 1_000;
 
 /// Characters of a setting's value that one row of the action log spells out.
 const LOGGED_CHARS_MAX: usize = 20_000;
@@ -44,11 +46,15 @@ pub(super) struct Outcome {
     /// The texts.
     pub state: State,
     /// What they mean.
-    pub policy: Meaning,
+    pub meaning: Meaning,
     /// The rows that differ.
     pub changes: Vec<Change>,
+    /// How the entries of the block list differ, whether they act or not.
+    pub list: ListChange,
     /// How the bundles differ.
     pub step: Step,
+    /// Why this needs force.
+    pub danger: Option<Danger>,
     /// Whether this drastic change is made on purpose.
     pub forced: bool,
     /// For the action log.
@@ -71,71 +77,116 @@ pub(super) struct Context {
 }
 
 /// The next policy while it is being computed; the fields of [`Outcome`].
-struct Draft {
-    state: State,
-    policy: Meaning,
-    changes: Vec<Change>,
-    /// How the entries of the block list differ, whether they act or not.
-    list: ListChange,
-    before: Value,
-    after: Value,
+pub(super) struct Draft {
+    pub state: State,
+    pub meaning: Meaning,
+    pub changes: Vec<Change>,
+    pub list: ListChange,
+    pub before: Value,
+    pub after: Value,
+}
+
+/// A write that was understood as far as it can be without the policy it changes.
+#[derive(Debug)]
+pub(super) enum Prepared {
+    Settings(SettingsWrite),
+    BlockList(ListWrite),
+    Rules(Box<RuleWrite>),
+    Import(Understood),
+    /// A write that is small, and understood when it is computed.
+    Other(Write),
+}
+
+impl Prepared {
+    /// Understands a write. Takes as long as the write is large.
+    ///
+    /// # Errors
+    /// Values without meaning.
+    pub fn new(write: Write, terms: &Terms) -> Result<Self, ServiceError> {
+        Ok(match write {
+            Write::Settings(write) => Self::Settings(write),
+            Write::BlockList(write) => Self::BlockList(ListWrite::understand(write)?),
+            Write::Rules(write) => Self::Rules(write),
+            Write::Import(import) => Self::Import(Understood::new(*import, terms)?),
+            other => Self::Other(other),
+        })
+    }
 }
 
 /// Computes a write.
 ///
 /// # Errors
-/// Values without meaning, rules and entries that do not exist, and policies that
-/// need `force`.
+/// Values without meaning, rules and entries that do not exist.
 pub(super) fn compute(
     base: &Current,
     context: &Context,
-    write: &Write,
+    write: &Prepared,
     force: bool,
 ) -> Result<Computed, ServiceError> {
     let mut draft = Draft {
         state: base.state.clone(),
-        policy: base.meaning.clone(),
+        meaning: base.meaning.clone(),
         changes: Vec::new(),
         list: ListChange::default(),
         before: Value::Null,
         after: Value::Null,
     };
     let id = match write {
-        Write::Settings(write) => settings(&mut draft, write).map(|()| None),
-        Write::BlockList(write) => block_list(&mut draft, base, write).map(|()| None),
-        Write::Rules(write) => rules(&mut draft, write).map(Some),
-        Write::Exclusions(write) => exclusion::exclusions(&mut draft, write).map(Some),
-        Write::Mlc(write) => analysis::mlc(&mut draft, write).map(|()| None),
-        Write::Vhosts(write) => analysis::vhosts(&mut draft, write).map(|()| None),
-        Write::Training(write) => analysis::training(&mut draft, context, write).map(|()| None),
-        Write::Models(write) => analysis::models(&mut draft, context, write).map(|()| None),
-        Write::PutModel(model) => analysis::put_model(&mut draft, context, model).map(|()| None),
+        Prepared::Settings(write) => settings(&mut draft, write).map(|()| None),
+        Prepared::BlockList(write) => list::write(&mut draft, base, write).map(|()| None),
+        Prepared::Rules(write) => rules(&mut draft, write).map(Some),
+        Prepared::Import(import) => import::apply(&mut draft, base, import).map(|()| None),
+        Prepared::Other(write) => match write {
+            Write::Exclusions(write) => exclusion::exclusions(&mut draft, write).map(Some),
+            Write::Mlc(write) => analysis::mlc(&mut draft, write).map(|()| None),
+            Write::Vhosts(write) => analysis::vhosts(&mut draft, write).map(|()| None),
+            Write::Training(write) => analysis::training(&mut draft, context, write).map(|()| None),
+            Write::Models(write) => analysis::models(&mut draft, context, write).map(|()| None),
+            Write::PutModel(model) => {
+                analysis::put_model(&mut draft, context, model).map(|()| None)
+            }
+            // These have a prepared form of their own.
+            Write::Settings(_) | Write::BlockList(_) | Write::Rules(_) | Write::Import(_) => {
+                Ok(None)
+            }
+        },
     }?;
     if draft.changes.is_empty() {
         return Ok(Computed { id, outcome: None });
     }
     // Who asked for the danger that is in force need not ask again for each change.
-    let known: HashSet<_> = dangers(&base.meaning.policy).collect();
-    let new_danger = dangers(&draft.policy.policy).find(|danger| !known.contains(danger));
-    if !force && let Some(danger) = new_danger {
-        return Err(ServiceError::NeedsForce(danger));
-    }
+    let known: HashSet<_> = base.meaning.dangers(base.state.block_list_active).collect();
+    let mut dangers = draft.meaning.dangers(draft.state.block_list_active);
+    let danger = dangers.find(|danger| !known.contains(danger));
+    drop(dangers);
     // A node refuses to lose nearly everything at once unless it was meant; what an
     // operator removes by a call was meant. Force that was not needed marks nothing,
     // so that a script that always sends it does not disarm the nodes; but the first
     // one in a history says that nodes shall follow this history.
-    let forced = new_danger.is_some()
+    let forced = danger.is_some()
         || (force && base.forced_at == 0)
         || removes_most(base.state.acting_entries(), draft.state.acting_entries())
-        || removes_most(base.state.acting_rules(), draft.state.acting_rules())
-        || removes_most(base.state.acting_elements(), draft.state.acting_elements());
-    let Draft { state, policy, changes, list, before, after } = draft;
-    let step = Step::between(&base.state, base.tally(), &state, &changes, list);
+        || loses_most_rules(&base.state, &draft.state)
+        || loses_most_elements(&base.state, &draft);
+    let Draft { state, meaning, changes, list, before, after } = draft;
+    let step = Step::between(&base.state, base.tally(), &state, &changes, &list);
     if let Some(why) = too_large(base.tally().bytes(), step.tally.bytes()) {
         return Err(ServiceError::Invalid(vec![why]));
     }
-    let outcome = Outcome { state, policy, changes, step, forced, before, after };
+    let outcome = Outcome { state, meaning, changes, list, step, danger, forced, before, after };
     Ok(Computed { id, outcome: Some(outcome) })
+}
+
+fn loses_most_rules(base: &State, next: &State) -> bool {
+    // Counted only where they may differ: there may be a hundred thousand.
+    !Arc::ptr_eq(&base.rules, &next.rules) && removes_most(base.acting_rules(), next.acting_rules())
+}
+
+fn loses_most_elements(base: &State, draft: &Draft) -> bool {
+    let of_settings =
+        |change: &Change| matches!(change, Change::PutSetting { .. } | Change::RemoveSetting(_));
+    draft.changes.iter().any(of_settings)
+        && removes_most(base.acting_elements(), draft.state.acting_elements())
 }
 
 /// Whether more than 90 % are gone.
@@ -151,16 +202,48 @@ fn too_large(before: u64, after: u64) -> Option<Invalid> {
     })
 }
 
+impl Draft {
+    /// Understands the settings that act.
+    ///
+    /// # Errors
+    /// Together they have no meaning.
+    pub fn judge_settings(&mut self) -> Result<(), ServiceError> {
+        let settings = self.state.active_settings().map_err(ServiceError::Invalid)?;
+        self.meaning.settings_dangers = settings_dangers(&settings).collect();
+        Ok(())
+    }
+
+    /// Writes or removes a rule, which was understood if it is to be written.
+    pub fn put_rule(&mut self, id: u64, rule: Option<(Arc<RuleText>, Option<Danger>)>) {
+        self.meaning.rule_dangers.remove(&id);
+        let rules = Arc::make_mut(&mut self.state.rules);
+        match rule {
+            Some((text, danger)) => {
+                self.meaning.rule_dangers.extend(danger.map(|danger| (id, danger)));
+                self.changes.push(Change::PutRule(id, Arc::clone(&text)));
+                rules.insert(id, text);
+            }
+            None => {
+                self.changes.push(Change::RemoveRule(id));
+                rules.remove(&id);
+            }
+        }
+    }
+}
+
+/// A setting for people; of a long value the beginning.
+pub(super) fn logged_setting(setting: Option<&Setting>) -> Value {
+    setting.map_or(Value::Null, |s| match s.value.char_indices().nth(LOGGED_CHARS_MAX) {
+        None => json!({"value": s.value, "active": s.active}),
+        Some((cut, _)) => {
+            json!({"value_begins": s.value[..cut], "bytes": s.value.len(), "active": s.active})
+        }
+    })
+}
+
 fn settings(draft: &mut Draft, write: &SettingsWrite) -> Result<(), ServiceError> {
     let (mut before, mut after) = (serde_json::Map::new(), serde_json::Map::new());
-    let logged = |setting: Option<&Setting>| {
-        setting.map_or(Value::Null, |s| match s.value.char_indices().nth(LOGGED_CHARS_MAX) {
-            None => json!({"value": s.value, "active": s.active}),
-            Some((cut, _)) => {
-                json!({"value_begins": s.value[..cut], "bytes": s.value.len(), "active": s.active})
-            }
-        })
-    };
+    let logged = logged_setting;
     match write {
         SettingsWrite::Set { active, values } => {
             let mut refused = Vec::new();
@@ -199,126 +282,9 @@ fn settings(draft: &mut Draft, write: &SettingsWrite) -> Result<(), ServiceError
             }
         }
     }
-    draft.policy.policy.settings = draft.state.active_settings().map_err(ServiceError::Invalid)?;
+    draft.judge_settings()?;
     (draft.before, draft.after) = (Value::Object(before), Value::Object(after));
     Ok(())
-}
-
-fn block_list(
-    draft: &mut Draft,
-    base: &Current,
-    write: &BlockListWrite,
-) -> Result<(), ServiceError> {
-    let old = &base.state.block_list;
-    let was_active = base.state.block_list_active;
-    let old_parsed = base.meaning.block_list(was_active);
-    let (active, next) = match write {
-        BlockListWrite::Set { active, entries } => {
-            // A new list acts unless the client says otherwise.
-            let active = active.unwrap_or(entries.is_some() || was_active);
-            (active, entries.as_deref().map(merge).transpose().map_err(ServiceError::Invalid)?)
-        }
-        BlockListWrite::Clear => (was_active, Some(Entries::default())),
-        BlockListWrite::Remove(entries) => (was_active, Some(remove(old, old_parsed, entries)?)),
-    };
-    let (texts, parsed) = match next {
-        Some((texts, parsed)) => (Arc::new(texts), parsed),
-        None => (Arc::clone(old), old_parsed.clone()),
-    };
-    let (change, is_in_order) = ListChange::between(old, &texts);
-    draft.changes.extend(list_rows(&change, is_in_order, &texts));
-    if active != was_active {
-        draft.changes.push(Change::SetBlockListActive(active));
-    }
-    if draft.changes.is_empty() {
-        return Ok(());
-    }
-    draft.before = logged_list(was_active, old, &change.removed);
-    draft.after = logged_list(active, &texts, &change.added);
-    draft.list = change;
-    draft.state.block_list_active = active;
-    draft.state.block_list = texts;
-    let (acting, idle) = if active { (parsed, vec![]) } else { (vec![], parsed) };
-    draft.policy.policy.block_list = acting;
-    draft.policy.idle_block_list = idle;
-    Ok(())
-}
-
-/// The rows that differ. Where what stays keeps its order and what is added stands at the
-/// end, these are a few; else every entry gets its place.
-fn list_rows(change: &ListChange, is_in_order: bool, new: &Arc<Vec<String>>) -> Vec<Change> {
-    let mut rows = Vec::new();
-    if !change.removed.is_empty() {
-        rows.push(Change::RemoveBlockEntries(change.removed.clone()));
-    }
-    if !is_in_order {
-        rows.push(Change::PlaceBlockEntries(Arc::clone(new)));
-    } else if !change.added.is_empty() {
-        rows.push(Change::AppendBlockEntries(change.added.clone()));
-    }
-    rows
-}
-
-/// Texts of entries and, in the same order, what they mean.
-type Entries = (Vec<String>, Vec<AddressEntry>);
-
-/// Parses entries and drops repeated ones; the first stays.
-fn merge(entries: &[String]) -> Result<Entries, Vec<Invalid>> {
-    let parsed: Vec<AddressEntry> = list::parse_each("bl", entries.iter().map(String::as_str))?;
-    let mut seen = HashSet::with_capacity(parsed.len());
-    let is_new: Vec<bool> =
-        parsed.iter().map(|e| seen.insert((e.range, &e.domain, e.api))).collect();
-    drop(seen);
-    let texts = entries.iter().zip(&is_new).filter(|(_, new)| **new);
-    // One space between words: an entry is one line of the answer.
-    let texts =
-        texts.map(|(text, _)| text.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
-    let parsed = parsed.into_iter().zip(is_new).filter_map(|(e, new)| new.then_some(e)).collect();
-    Ok((texts, parsed))
-}
-
-/// The list without entries, found by what they mean; `api=yes` makes no difference.
-fn remove(
-    texts: &[String],
-    parsed: &[AddressEntry],
-    unwanted: &[String],
-) -> Result<Entries, ServiceError> {
-    let named: Vec<AddressEntry> = list::parse_each("del", unwanted.iter().map(String::as_str))
-        .map_err(ServiceError::Invalid)?;
-    let mut found: HashMap<_, bool> = named.iter().map(|e| ((e.range, &e.domain), false)).collect();
-    let mut kept = Entries::default();
-    for (text, entry) in texts.iter().zip(parsed) {
-        if let Some(found) = found.get_mut(&(entry.range, &entry.domain)) {
-            *found = true;
-        } else {
-            kept.0.push(text.clone());
-            kept.1.push(entry.clone());
-        }
-    }
-    let missing: Vec<&str> = named
-        .iter()
-        .zip(unwanted)
-        .filter(|(e, _)| !found[&(e.range, &e.domain)])
-        .map(|(_, text)| text.trim())
-        .collect();
-    if missing.is_empty() {
-        return Ok(kept);
-    }
-    Err(ServiceError::NotFound(Invalid::new(
-        "del",
-        &missing.join(", "),
-        "the block list has no such entry",
-        "name entries as get_dyn_bl shows them; nothing was removed",
-    )))
-}
-
-/// The list for the action log: in full if it is short, else what changed of it.
-fn logged_list(active: bool, entries: &[String], only_here: &[String]) -> Value {
-    if entries.len() <= LOGGED_ENTRIES_MAX {
-        return json!({"active": active, "bl": entries});
-    }
-    let only_here = &only_here[..only_here.len().min(LOGGED_ENTRIES_MAX)];
-    json!({"active": active, "entries": entries.len(), "only_here": only_here})
 }
 
 fn rules(draft: &mut Draft, write: &RuleWrite) -> Result<u64, ServiceError> {
@@ -359,24 +325,8 @@ fn rules(draft: &mut Draft, write: &RuleWrite) -> Result<u64, ServiceError> {
     };
     (draft.before, draft.after) = (logged(old.as_deref()), logged(text.as_ref()));
 
-    let acting = &mut draft.policy.policy.rules;
-    let place = acting.binary_search_by_key(&id, |rule| rule.id);
-    match (place, parsed.filter(|rule| rule.active)) {
-        (Ok(at), Some(rule)) => acting[at] = rule,
-        (Ok(at), None) => drop(acting.remove(at)),
-        (Err(at), Some(rule)) => acting.insert(at, rule),
-        (Err(_), None) => {}
-    }
-    match text {
-        Some(text) => {
-            draft.changes.push(Change::PutRule(id, Box::new(text.clone())));
-            draft.state.rules.insert(id, Arc::new(text));
-        }
-        None => {
-            draft.changes.push(Change::RemoveRule(id));
-            draft.state.rules.remove(&id);
-        }
-    }
+    let danger = parsed.as_ref().and_then(rule_danger);
+    draft.put_rule(id, text.map(|text| (Arc::new(text), danger)));
     Ok(id)
 }
 
@@ -406,39 +356,6 @@ fn collect<T>(results: impl Iterator<Item = Result<T, Invalid>>) -> Result<Vec<T
 mod tests {
     use super::*;
 
-    fn texts(line: &str) -> Vec<String> {
-        line.split_whitespace().map(str::to_owned).collect()
-    }
-
-    #[test]
-    fn edits_are_local_where_order_is_kept() {
-        for (old, new, removed, appended, placed) in [
-            ("", "", "", "", false),
-            ("a b c", "a c", "b", "", false),
-            ("a b c", "b c d e", "a", "d e", false),
-            ("a b c", "", "a b c", "", false),
-            ("", "a b", "", "a b", false),
-            ("a b", "c d", "a b", "c d", false),
-            ("a b c", "c a b", "", "", true),
-            ("a b c", "d a c", "b", "", true),
-        ] {
-            let (change, is_in_order) = ListChange::between(&texts(old), &texts(new));
-            let all = Arc::new(texts(new));
-            let mut rows = list_rows(&change, is_in_order, &all);
-            if placed {
-                assert_eq!(rows.pop(), Some(Change::PlaceBlockEntries(all)), "{old} -> {new}");
-            }
-            let mut expected = Vec::new();
-            if !removed.is_empty() {
-                expected.push(Change::RemoveBlockEntries(texts(removed)));
-            }
-            if !appended.is_empty() {
-                expected.push(Change::AppendBlockEntries(texts(appended)));
-            }
-            assert_eq!(rows, expected, "{old} -> {new}");
-        }
-    }
-
     #[test]
     fn a_policy_may_grow_as_far_as_nodes_can_take_it() {
         assert_eq!(too_large(0, POLICY_BYTES), None);
@@ -446,16 +363,5 @@ mod tests {
         // What is too large already may shrink.
         assert_eq!(too_large(POLICY_BYTES + 9, POLICY_BYTES + 8), None);
         assert_eq!(too_large(POLICY_BYTES + 9, POLICY_BYTES + 9), None);
-    }
-
-    #[test]
-    fn equal_entries_are_one_and_spaces_are_single() {
-        let given: Vec<String> =
-            ["1.1.1.1", " 1.1.1.1 ", "1.1.1.1  api=yes", "1.1.1.7/24", "1.1.1.0/24"]
-                .map(str::to_owned)
-                .into();
-        let (kept, parsed) = merge(&given).unwrap();
-        assert_eq!(kept, ["1.1.1.1", "1.1.1.1 api=yes", "1.1.1.7/24"]);
-        assert_eq!(parsed.len(), 3);
     }
 }

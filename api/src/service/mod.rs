@@ -13,10 +13,14 @@
 mod analysis;
 mod change;
 mod delta;
+mod diff;
+mod import;
+mod list;
 mod pulse;
 mod state;
 mod step;
 mod tenant;
+mod terms;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap};
@@ -29,11 +33,13 @@ use wire::v1::{
     BlockListWrite, ExclusionWrite, MlcWrite, ModelWrite, RuleWrite, SettingsWrite, TrainingWrite,
     VhostsWrite,
 };
-use wire::v2::Revision;
+use wire::v2::{BadLines, Part, Revision};
 
+pub use import::{Import, Mode};
 use pulse::Pulses;
 pub use state::Current;
 pub use tenant::Tenant;
+pub use terms::{Foreseen, Once, Outcome, Progress, Terms, Written};
 pub use watch::Known;
 
 /// A write, understood in form.
@@ -45,6 +51,8 @@ pub enum Write {
     BlockList(BlockListWrite),
     /// `set_dyn_erl`
     Rules(Box<RuleWrite>),
+    /// `v2/import`
+    Import(Box<Import>),
     /// `set_dyn_wl`
     Exclusions(Box<ExclusionWrite>),
     /// `set_mlc_settings`
@@ -82,6 +90,12 @@ impl Write {
             Self::Models(ModelWrite::Delete(_)) => "del_models_uri",
             Self::Models(ModelWrite::Copy { .. }) => "rep_models_uri",
             Self::PutModel(_) => "put_model",
+            Self::Import(import) => match import.part {
+                Part::BlockList => "import/bl",
+                Part::Rules => "import/erl",
+                Part::Settings => "import/settings",
+                Part::Policy => "import/policy",
+            },
         }
     }
 }
@@ -95,23 +109,21 @@ pub struct Actor {
     pub address: String,
 }
 
-/// What a write did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
-    /// The revision that holds the result.
-    pub revision: Revision,
-    /// Whether the write made this revision; false where it asked for what was there.
-    pub moved: bool,
-    /// The rule or exclusion that was added or changed.
-    pub id: Option<u64>,
-}
-
 /// Why a call cannot be done.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
     /// Values without meaning.
     #[error("{} value(s) refused, first: {}", .0.len(), .0[0])]
     Invalid(Vec<Invalid>),
+    /// Lines of a file without meaning.
+    #[error("{} value(s) refused, first: {}", .0.count, .0.first[0])]
+    BadLines(BadLines),
+    /// The policy is not, or no longer, at a revision that the write is for.
+    #[error("the policy is at {0}, which is none of the revisions in If-Match")]
+    ChangedSince(Revision),
+    /// The key of this request was given to another one before.
+    #[error("the Idempotency-Key {0:?} belongs to another request")]
+    OtherRequest(String),
     /// What the change is about does not exist.
     #[error("{0}")]
     NotFound(Invalid),
@@ -138,6 +150,8 @@ pub struct Service {
     pulses: Arc<Pulses>,
     /// With their version.
     keys: RwLock<(u64, Arc<Vec<KeyRow>>)>,
+    /// The version of the keys when the store was last looked at; see [`Service::follow`].
+    keys_version: tokio::sync::watch::Sender<u64>,
     tenants: RwLock<HashMap<WafId, Arc<Tenant>>>,
     /// What nodes report while the database takes no writes.
     reports: std::sync::Mutex<BTreeMap<(WafId, String), AgentRow>>,
@@ -150,6 +164,7 @@ impl Service {
             store,
             pulses: Arc::default(),
             keys: RwLock::default(),
+            keys_version: tokio::sync::watch::Sender::new(0),
             tenants: RwLock::default(),
             reports: std::sync::Mutex::default(),
         })
@@ -188,6 +203,11 @@ impl Service {
         let keys = Arc::new(keys);
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = (version, Arc::clone(&keys));
         Ok(keys)
+    }
+
+    /// The version of the keys each time that it moves.
+    pub fn keys_versions(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.keys_version.subscribe()
     }
 
     /// The policy of a WAF id; nothing of it is read yet.

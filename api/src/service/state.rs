@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use policy::{Exclusion, ExclusionText, Invalid, Key, Policy, Rule, RuleText, Settings, list};
+use policy::{
+    AddressEntry, Danger, Exclusion, ExclusionText, Invalid, Key, Rule, RuleText, Settings,
+    block_list_dangers, list, rule_danger, settings_dangers,
+};
 use wire::v2::{Bundle, BundleContent, BundleExclusion, BundleRule, Revision, Tally};
 
 use super::analysis::Analysis;
@@ -29,7 +32,7 @@ pub struct State {
     /// Entries, none twice.
     pub block_list: Arc<Vec<String>>,
     /// Rules by id.
-    pub rules: BTreeMap<u64, Arc<RuleText>>,
+    pub rules: Arc<BTreeMap<u64, Arc<RuleText>>>,
     /// The id the next new rule gets; larger than every id ever given.
     pub next_rule_id: u64,
     /// Exclusions by id.
@@ -40,19 +43,31 @@ pub struct State {
     pub analysis: Analysis,
 }
 
-/// What was parsed of the texts: what acts, and what does not.
+/// What was found when the texts were parsed, and is needed again. Cloning is cheap.
 #[derive(Debug, Clone, Default)]
 pub struct Meaning {
-    /// What acts, the whole of it; the block list is empty where it does not act.
-    pub policy: Policy,
-    /// The entries of a block list that does not act, in the order of the texts.
-    pub idle_block_list: Vec<policy::AddressEntry>,
+    /// The entries of the block list, in the order of the texts, whether they act or not.
+    pub block_list: Arc<Vec<AddressEntry>>,
+    /// The dangers of the block list, should it act.
+    pub block_list_dangers: Arc<[Danger]>,
+    /// The dangers of the settings that act.
+    pub settings_dangers: Arc<[Danger]>,
+    /// Those rules that act and are dangers.
+    pub rule_dangers: BTreeMap<u64, Danger>,
 }
 
 impl Meaning {
-    /// The parsed block list, in the order of the texts.
-    pub fn block_list(&self, active: bool) -> &Vec<policy::AddressEntry> {
-        if active { &self.policy.block_list } else { &self.idle_block_list }
+    /// Takes other entries of the block list.
+    pub fn set_block_list(&mut self, entries: Arc<Vec<AddressEntry>>) {
+        self.block_list_dangers = block_list_dangers(&entries).collect();
+        self.block_list = entries;
+    }
+
+    /// Every danger of the policy.
+    pub fn dangers(&self, block_list_active: bool) -> impl Iterator<Item = Danger> {
+        let listed = if block_list_active { &*self.block_list_dangers } else { &[] };
+        let fixed = listed.iter().chain(&*self.settings_dangers);
+        fixed.chain(self.rule_dangers.values()).copied()
     }
 }
 
@@ -98,8 +113,9 @@ impl Current {
         }
         let entries = list::parse_each("bl", stored.block_list.iter().map(String::as_str))
             .map_err(|why| corrupt("block list".to_owned(), &why))?;
+        let mut meaning = Meaning::default();
+        meaning.set_block_list(Arc::new(entries));
         let mut rules = BTreeMap::new();
-        let mut parsed = Vec::new();
         for (id, text) in stored.rules {
             let row = || format!("rule {id}");
             if id >= stored.next_rule_id {
@@ -107,52 +123,32 @@ impl Current {
                 return Err(StoreError::Corrupt { row: row(), reason });
             }
             let rule = Rule::parse(id, &text).map_err(|why| corrupt(row(), &why))?;
-            if rule.active {
-                parsed.push(rule);
-            }
+            meaning.rule_dangers.extend(rule_danger(&rule).map(|danger| (id, danger)));
             rules.insert(id, Arc::new(text));
         }
         let next_exclusion_id = stored.analysis.next_exclusion_id;
         let mut exclusions = BTreeMap::new();
-        let mut parsed_exclusions = Vec::new();
         for (id, text) in stored.exclusions {
             let row = || format!("exclusion {id}");
             if id >= next_exclusion_id {
                 let reason = format!("its id is not below {next_exclusion_id}");
                 return Err(StoreError::Corrupt { row: row(), reason });
             }
-            let exclusion = Exclusion::parse(id, &text).map_err(|why| corrupt(row(), &why))?;
-            if exclusion.active {
-                parsed_exclusions.push(exclusion);
-            }
+            Exclusion::parse(id, &text).map_err(|why| corrupt(row(), &why))?;
             exclusions.insert(id, Arc::new(text));
         }
         let state = State {
             settings,
             block_list_active: stored.block_list_active,
             block_list: Arc::new(stored.block_list),
-            rules,
+            rules: Arc::new(rules),
             next_rule_id: stored.next_rule_id,
             exclusions,
             next_exclusion_id,
             analysis: Analysis::from_stored(stored.analysis)?,
         };
-        let mut meaning = Meaning {
-            policy: Policy {
-                settings: state
-                    .active_settings()
-                    .map_err(|why| corrupt("settings".into(), &why))?,
-                rules: parsed,
-                exclusions: parsed_exclusions,
-                ..Policy::default()
-            },
-            ..Meaning::default()
-        };
-        if state.block_list_active {
-            meaning.policy.block_list = entries;
-        } else {
-            meaning.idle_block_list = entries;
-        }
+        let settings = state.active_settings().map_err(|why| corrupt("settings".into(), &why))?;
+        meaning.settings_dangers = settings_dangers(&settings).collect();
         let tally = state.tally();
         Ok(Self::new(stored.revision, stored.forced_at, state, meaning, tally))
     }

@@ -9,6 +9,9 @@ use wire::v2::{BundleExclusion, BundleRule, Changes, DELTA_BYTES, ListChange, Ta
 use super::state::State;
 use store::Change;
 
+/// Bytes of JSON around an entry: two quotation marks and a comma.
+const ENTRY_JSON_BYTES: usize = 3;
+
 /// The way from one bundle to the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Step {
@@ -16,6 +19,8 @@ pub(super) struct Step {
     pub changes: Changes,
     /// The tally of the next bundle.
     pub tally: Tally,
+    /// There is more than [`Step::changes`] says, and than a delta holds.
+    is_too_much: bool,
 }
 
 impl Step {
@@ -28,9 +33,10 @@ impl Step {
         tally: &Tally,
         next: &State,
         rows: &[Change],
-        list: ListChange,
+        list: &ListChange,
     ) -> Self {
-        let mut step = Self { changes: Changes::default(), tally: tally.clone() };
+        let mut step =
+            Self { changes: Changes::default(), tally: tally.clone(), is_too_much: false };
         for row in rows {
             match row {
                 Change::PutSetting { name, .. } | Change::RemoveSetting(name) => {
@@ -48,16 +54,13 @@ impl Step {
                 | Change::SetBlockListActive(_) => {}
             }
         }
-        step.block_list(match (base.block_list_active, next.block_list_active) {
-            (true, true) => list,
-            (true, false) => {
-                ListChange { removed: base.block_list.to_vec(), ..ListChange::default() }
-            }
-            (false, true) => {
-                ListChange { added: next.block_list.to_vec(), ..ListChange::default() }
-            }
-            (false, false) => ListChange::default(),
-        });
+        let all = |list: &ListChange| (list.removed.len(), list.added.len());
+        match (base.block_list_active, next.block_list_active) {
+            (true, true) if all(list) != (0, 0) => step.block_list(&list.removed, &list.added),
+            (true, false) => step.block_list(&base.block_list, &[]),
+            (false, true) => step.block_list(&[], &next.block_list),
+            (true, true) | (false, false) => {}
+        }
         step
     }
 
@@ -111,22 +114,27 @@ impl Step {
         }
     }
 
-    fn block_list(&mut self, change: ListChange) {
-        for entry in &change.removed {
+    fn block_list(&mut self, removed: &[String], added: &[String]) {
+        for entry in removed {
             self.tally.remove_entry(entry);
         }
-        for entry in &change.added {
+        for entry in added {
             self.tally.add_entry(entry);
         }
-        self.changes.block_list = change;
+        // Asked first: a million entries need not be copied to be found too many.
+        let least = |entry: &String| entry.len() + ENTRY_JSON_BYTES;
+        let bytes: usize = removed.iter().chain(added).map(least).sum();
+        if bytes > DELTA_BYTES {
+            self.is_too_much = true;
+        } else {
+            self.changes.block_list =
+                ListChange { removed: removed.to_vec(), added: added.to_vec() };
+        }
     }
 
     /// The changes as JSON; `None` where they are too many to be kept.
     pub fn json(&self) -> Option<String> {
-        let list = &self.changes.block_list;
-        let texts = list.removed.iter().chain(&list.added).map(String::len);
-        // Asked first: a million entries need not be spelled to be found too many.
-        if texts.sum::<usize>() > DELTA_BYTES {
+        if self.is_too_much {
             return None;
         }
         let json = serde_json::to_string(&self.changes).expect("plain data has a JSON form");

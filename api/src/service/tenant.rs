@@ -4,12 +4,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use store::{Action, Commit, LoggedDelta, Store, StoreError, WafId};
+use store::{Action, Commit, KeptAnswer, LoggedDelta, Store, StoreError, WafId};
 use tokio::sync::{Mutex, RwLock};
-use wire::v2::Revision;
+use wire::v2::{Diff, Example, Revision};
 
+use super::change::{Computed, Prepared};
 use super::pulse::Pulses;
-use super::{Actor, Current, ServiceError, Write, Written, change, delta, now_ms};
+use super::{
+    Actor, Current, Foreseen, Outcome, ServiceError, Terms, Write, Written, change, delta, diff,
+    now_ms,
+};
 
 /// How long a change is computed anew because other processes keep writing first.
 const CONFLICT_PATIENCE: Duration = Duration::from_secs(5);
@@ -49,6 +53,11 @@ impl Tenant {
     /// Whose policy it is.
     pub const fn waf(&self) -> WafId {
         self.waf
+    }
+
+    /// Its place in history each time that it moves. Begins with what is known now.
+    pub fn revisions(&self) -> tokio::sync::watch::Receiver<Revision> {
+        self.revision.subscribe()
     }
 
     /// Its place in history, as stored.
@@ -113,24 +122,35 @@ impl Tenant {
         self: &Arc<Self>,
         actor: Actor,
         write: Write,
-        force: bool,
-    ) -> Result<Written, ServiceError> {
-        let (tenant, write) = (Arc::clone(self), Arc::new(write));
-        tokio::spawn(async move { tenant.write_in_turn(actor, write, force).await }).await?
+        terms: Terms,
+    ) -> Result<Outcome, ServiceError> {
+        let tenant = Arc::clone(self);
+        tokio::spawn(async move {
+            // What was done before need not be understood again.
+            if let Some(replayed) = tenant.answered(&actor, &terms).await? {
+                return Ok(replayed);
+            }
+            let call = write.call();
+            // A million addresses are parsed here; other requests must not wait for it.
+            let (prepared, terms) = tokio::task::spawn_blocking(move || {
+                Prepared::new(write, &terms).map(|prepared| (prepared, terms))
+            })
+            .await??;
+            let write = Turn { actor, call, prepared: Arc::new(prepared), terms };
+            tenant.write_in_turn(&write).await
+        })
+        .await?
     }
 
-    async fn write_in_turn(
-        self: &Arc<Self>,
-        actor: Actor,
-        write: Arc<Write>,
-        force: bool,
-    ) -> Result<Written, ServiceError> {
-        let _turn = self.writing.lock().await;
+    async fn write_in_turn(self: &Arc<Self>, write: &Turn) -> Result<Outcome, ServiceError> {
+        // Who only asks keeps nobody waiting.
+        let _turn = if write.terms.validate_only { None } else { Some(self.writing.lock().await) };
         let deadline = tokio::time::Instant::now() + CONFLICT_PATIENCE;
         let mut pause = Duration::ZERO;
         loop {
-            match self.try_write(&actor, &write, force).await {
-                Err(ServiceError::Store(StoreError::Conflict { .. }))
+            match self.try_write(write).await {
+                // Another process wrote first, or kept an answer under this key.
+                Err(ServiceError::Store(StoreError::Conflict { .. } | StoreError::Exists))
                     if tokio::time::Instant::now() < deadline =>
                 {
                     tokio::time::sleep(pause).await;
@@ -141,34 +161,81 @@ impl Tenant {
         }
     }
 
-    async fn try_write(
-        self: &Arc<Self>,
+    /// The answer to this very request, should it have been made before.
+    async fn answered(
+        &self,
         actor: &Actor,
-        write: &Arc<Write>,
-        force: bool,
-    ) -> Result<Written, ServiceError> {
+        terms: &Terms,
+    ) -> Result<Option<Outcome>, ServiceError> {
+        let Some(once) = terms.once.as_ref().filter(|_| !terms.validate_only) else {
+            return Ok(None);
+        };
+        let kept = self.store.answer(self.waf, &actor.key, &once.key, now_ms()).await?;
+        let Some(kept) = kept else { return Ok(None) };
+        if kept.digest != once.digest {
+            return Err(ServiceError::OtherRequest(once.key.clone()));
+        }
+        let written = serde_json::from_str(&kept.answer).map_err(|why| StoreError::Corrupt {
+            row: format!("answer {:?}", kept.key),
+            reason: why.to_string(),
+        })?;
+        Ok(Some(Outcome::Replayed(written)))
+    }
+
+    async fn try_write(self: &Arc<Self>, turn: &Turn) -> Result<Outcome, ServiceError> {
+        let Turn { actor, terms, .. } = turn;
+        if let Some(replayed) = self.answered(actor, terms).await? {
+            return Ok(replayed);
+        }
         let base = self.current().await?;
+        if let Some(wanted) = &terms.only_at
+            && !wanted.contains(&base.revision)
+        {
+            return Err(ServiceError::ChangedSince(base.revision));
+        }
+        terms.report("comparing", 0, 0);
         let now_ms = now_ms();
         let context = change::Context {
             author: actor.key.clone(),
             now_ms,
             generation: base.revision.generation + 1,
-            trainings: match **write {
-                Write::Training(_) => self.store.trainings(self.waf).await?,
+            trainings: match *turn.prepared {
+                Prepared::Other(Write::Training(_)) => self.store.trainings(self.waf).await?,
                 _ => Vec::new(),
             },
         };
         let computed = {
-            let (base, write) = (Arc::clone(&base), Arc::clone(write));
-            // A million addresses are parsed here; other requests must not wait for it.
+            let (base, write, force) = (Arc::clone(&base), Arc::clone(&turn.prepared), terms.force);
             tokio::task::spawn_blocking(move || change::compute(&base, &context, &write, force))
                 .await??
         };
+        let is_import = matches!(&*turn.prepared, Prepared::Import(_));
+        if terms.validate_only {
+            let is_other = matches!(&*turn.prepared, Prepared::Other(_));
+            let other = is_other.then_some(turn.call);
+            return Ok(Outcome::Foreseen(foreseen(&base, computed, other)));
+        }
         let Some(outcome) = computed.outcome else {
-            return Ok(Written { revision: base.revision, moved: false, id: computed.id });
+            let diff = is_import.then(Diff::default);
+            let (revision, id) = (base.revision, computed.id);
+            let written = Written { revision, moved: false, id, diff };
+            if let Some(answer) = kept_answer(actor, terms, &written) {
+                self.store.keep_answer(self.waf, answer).await?;
+            }
+            return Ok(Outcome::Done(written));
         };
+        if !terms.force
+            && let Some(danger) = outcome.danger
+        {
+            return Err(ServiceError::NeedsForce(danger));
+        }
+        let next = Revision { generation: base.revision.generation + 1, ..base.revision };
+        let diff = is_import
+            .then(|| diff::between(&base.state, &outcome.state, &outcome.list).without_examples());
+        let written = Written { revision: next, moved: true, id: computed.id, diff };
         let commit = Commit {
             base: base.revision,
+            progress: terms.writing(&outcome.changes),
             changes: outcome.changes,
             delta: outcome
                 .step
@@ -180,19 +247,21 @@ impl Tenant {
                 at_ms: now_ms,
                 author: actor.key.clone(),
                 address: actor.address.clone(),
-                call: write.call().to_owned(),
+                call: turn.call.to_owned(),
                 before: outcome.before.to_string(),
                 after: outcome.after.to_string(),
                 ..Action::default()
             },
+            answer: kept_answer(actor, terms, &written),
         };
+        drop(outcome.list);
         let revision = self.store.commit(self.waf, commit).await?;
         let forced_at = if outcome.forced { revision.generation } else { base.forced_at };
         let current =
-            Current::new(revision, forced_at, outcome.state, outcome.policy, outcome.step.tally);
+            Current::new(revision, forced_at, outcome.state, outcome.meaning, outcome.step.tally);
         *self.current.write().await = Some(Arc::new(current));
         self.announce(revision);
-        Ok(Written { revision, moved: true, id: computed.id })
+        Ok(Outcome::Done(Written { revision, ..written }))
     }
 
     /// Wakes who waits for another revision; whether this is one.
@@ -207,4 +276,51 @@ impl Tenant {
         }
         is_other
     }
+}
+
+/// A write on its way to its turn.
+struct Turn {
+    actor: Actor,
+    /// The name of the call.
+    call: &'static str,
+    prepared: Arc<Prepared>,
+    terms: Terms,
+}
+
+/// `other` is the call, where the diff of the policy does not show what changes.
+fn foreseen(base: &Current, computed: Computed, other: Option<&str>) -> Foreseen {
+    let Computed { id, outcome } = computed;
+    let revision = base.revision;
+    match outcome {
+        None => {
+            let (needs_force, diff) = (None, Diff::default());
+            Foreseen { base: revision, next: revision, needs_force, id, diff }
+        }
+        Some(outcome) => Foreseen {
+            base: revision,
+            next: Revision { generation: revision.generation + 1, ..revision },
+            needs_force: outcome.danger,
+            id,
+            diff: Diff {
+                other: other.map(|call| Example {
+                    name: call.to_owned(),
+                    before: outcome.before,
+                    after: outcome.after,
+                }),
+                ..diff::between(&base.state, &outcome.state, &outcome.list)
+            },
+        },
+    }
+}
+
+/// The answer for who asks again, if anybody may.
+fn kept_answer(actor: &Actor, terms: &Terms, written: &Written) -> Option<KeptAnswer> {
+    let once = terms.once.as_ref()?;
+    Some(KeptAnswer {
+        author: actor.key.clone(),
+        key: once.key.clone(),
+        digest: once.digest.clone(),
+        at_ms: now_ms(),
+        answer: serde_json::to_string(written).expect("plain data has a JSON form"),
+    })
 }

@@ -87,6 +87,9 @@ impl Service {
                 tracing::warn!("the database is now {now}");
             }
             known_role = pulse.role;
+            self.keys_version.send_if_modified(|known| {
+                std::mem::replace(known, pulse.keys_version) != pulse.keys_version
+            });
             for tenant in self.loaded_tenants() {
                 let Some(state) = pulse.waf(tenant.waf()) else {
                     self.forget_tenant(tenant.waf());

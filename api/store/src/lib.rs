@@ -23,6 +23,7 @@ pub mod story;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use policy::{ExclusionText, RuleText, Training};
@@ -37,6 +38,18 @@ pub const AGENTS_MAX: u32 = 10_000;
 /// Generations whose changes are kept for nodes that have an older bundle. At a change a
 /// second, a node may be away for a quarter of an hour before it needs a whole one.
 pub const DELTAS_MAX: u32 = 1_000;
+
+/// Answers to writes that are kept for who asks again, of one WAF id; the oldest go first.
+/// Those of a script that imports all day long.
+pub const ANSWERS_MAX: u32 = 100_000;
+
+/// How long an answer is kept, in milliseconds. Clients repeat within minutes; a day covers
+/// a queue that stood still over night.
+pub const ANSWERS_KEPT_MS: i64 = 24 * 3_600 * 1_000;
+
+/// Entries of a list that are written by one statement: few enough for little memory, many
+/// enough to cost no more than all at once.
+pub const BATCH: usize = 20_000;
 
 /// WAF ids of an installation.
 pub const WAFS_MAX: usize = 1_000;
@@ -151,7 +164,7 @@ pub enum Change {
     RemoveSetting(&'static str),
     /// Put entries of the block list, none twice, in this order; those that are not
     /// there yet are added, others keep their author and time.
-    PlaceBlockEntries(std::sync::Arc<Vec<String>>),
+    PlaceBlockEntries(Arc<Vec<String>>),
     /// Remove entries by their exact text.
     RemoveBlockEntries(Vec<String>),
     /// Put entries that are not there yet at the end.
@@ -159,7 +172,7 @@ pub enum Change {
     /// Switch the block list on or off.
     SetBlockListActive(bool),
     /// Write a rule.
-    PutRule(u64, Box<RuleText>),
+    PutRule(u64, Arc<RuleText>),
     /// Remove a rule.
     RemoveRule(u64),
     /// Write an exclusion. No id is ever given twice.
@@ -185,6 +198,45 @@ pub struct Commit {
     pub next_rule_id: u64,
     /// The entry of the action log; its id and generation are the store's to fill.
     pub action: Action,
+    /// The answer, for who asks again.
+    pub answer: Option<KeptAnswer>,
+    /// Who is told how many entries of the block list are written.
+    pub progress: Progress,
+}
+
+/// An answer that is given again to who asks again under the same key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptAnswer {
+    /// Name of the API key of who asked.
+    pub author: String,
+    /// The client's name for what it asked.
+    pub key: String,
+    /// Of what was asked; another one is another question.
+    pub digest: String,
+    /// When, Unix milliseconds.
+    pub at_ms: i64,
+    /// JSON.
+    pub answer: String,
+}
+
+/// Is called with the number of entries that were written since the last call; nobody, by
+/// default.
+#[derive(Clone, Default)]
+pub struct Progress(pub Option<Arc<dyn Fn(usize) + Send + Sync>>);
+
+impl Progress {
+    /// `more` entries are written.
+    pub fn report(&self, more: usize) {
+        if let Some(told) = &self.0 {
+            told(more);
+        }
+    }
+}
+
+impl fmt::Debug for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Progress" } else { "nobody" })
+    }
 }
 
 /// What one generation changed in the bundle.
@@ -333,6 +385,20 @@ pub trait Store: Send + Sync + 'static {
 
     /// Writes; the new revision is `base` with the next generation.
     async fn commit(&self, waf: WafId, commit: Commit) -> Result<Revision, StoreError>;
+
+    /// The answer that `author` got for what it calls `key`, unless at `now_ms` it is older
+    /// than [`ANSWERS_KEPT_MS`].
+    async fn answer(
+        &self,
+        waf: WafId,
+        author: &str,
+        key: &str,
+        now_ms: i64,
+    ) -> Result<Option<KeptAnswer>, StoreError>;
+
+    /// Keeps an answer to what changed nothing, at most [`ANSWERS_MAX`] of them.
+    /// [`StoreError::Exists`] where there is one for its key already.
+    async fn keep_answer(&self, waf: WafId, answer: KeptAnswer) -> Result<(), StoreError>;
 
     /// What the generations after `after`, up to `last`, changed, in their order; fewer
     /// where not all of them are known. Of one session the latest [`DELTAS_MAX`] are known

@@ -10,8 +10,8 @@ use policy::RuleText;
 use wire::v2::{AgentReport, AgentState, DELTA_BYTES, Revision};
 
 use crate::{
-    Action, AgentRow, Change, Commit, DEFAULT_WAF, DELTAS_MAX, KeyRow, LoggedDelta, Part, Role,
-    Scope, Store, StoreError, Stored, WafId,
+    Action, AgentRow, Change, Commit, DEFAULT_WAF, DELTAS_MAX, KeyRow, LoggedDelta, Part, Progress,
+    Role, Scope, Store, StoreError, Stored, WafId,
 };
 
 const WAF: WafId = WafId::DEFAULT;
@@ -27,7 +27,8 @@ fn commit(base: Revision, author: &str, at_ms: i64, changes: Vec<Change>) -> Com
         ..Action::default()
     };
     let delta = Some(logged(base.generation));
-    Commit { base, changes, delta, forced: false, next_rule_id: 1, action }
+    let (answer, progress) = (None, Progress::default());
+    Commit { base, changes, delta, forced: false, next_rule_id: 1, action, answer, progress }
 }
 
 /// What a commit on top of a generation logs here.
@@ -88,8 +89,8 @@ async fn commits_are_whole_and_counted(store: &dyn Store, first: Revision) -> Re
         Change::PutSetting { name: "nwaf_host_wl", value: "a.com".into(), active: true },
         entries(&["9.9.9.9", "2.2.2.2", "1.1.1.1"]),
         Change::SetBlockListActive(false),
-        Change::PutRule(7, Box::new(rule.clone())),
-        Change::PutRule(8, Box::new(rule.clone())),
+        Change::PutRule(7, Arc::new(rule.clone())),
+        Change::PutRule(8, Arc::new(rule.clone())),
     ];
     let commit_all = Commit { next_rule_id: 9, ..commit(first, "anna", 1_000, changes) };
     let second = store.commit(WAF, commit_all).await.unwrap();
@@ -125,7 +126,7 @@ async fn commits_are_whole_and_counted(store: &dyn Store, first: Revision) -> Re
         Change::RemoveBlockEntries(vec!["2.2.2.2".into()]),
         Change::AppendBlockEntries(vec!["7.7.7.7".into(), "6.6.6.6".into()]),
         Change::SetBlockListActive(true),
-        Change::PutRule(8, Box::new(other.clone())),
+        Change::PutRule(8, Arc::new(other.clone())),
         Change::RemoveRule(7),
     ];
     let forced =
@@ -306,7 +307,7 @@ async fn wafs_do_not_mix(store: &dyn Store) {
     let changes = vec![
         Change::PutSetting { name: "nwaf_host_wl", value: "shop.com".into(), active: true },
         entries(&["1.1.1.1"]),
-        Change::PutRule(8, Box::new(rule.clone())),
+        Change::PutRule(8, Arc::new(rule.clone())),
     ];
     let theirs = Commit { next_rule_id: 9, ..commit(first, "shop", 1, changes) };
     let second = store.commit(other, theirs).await.unwrap();

@@ -23,6 +23,10 @@ pub struct Diff {
     pub block_list_active: Option<Switch>,
     /// Rules, by id.
     pub rules: PartDiff,
+    /// What else changes, as the action log will have it: exclusions, settings of analysis,
+    /// virtual hosts, trainings, models. The name is that of the call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other: Option<Example>,
 }
 
 /// How one part of a policy becomes another one.

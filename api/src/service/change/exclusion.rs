@@ -53,16 +53,7 @@ pub(super) fn exclusions(draft: &mut Draft, write: &ExclusionWrite) -> Result<u6
     draft.before = logged(old.as_deref());
     draft.after = logged(parsed.as_ref().map(|(text, _)| text));
 
-    let acting = &mut draft.policy.policy.exclusions;
-    let place = acting.binary_search_by_key(&id, |exclusion| exclusion.id);
-    let (text, parsed) = parsed.unzip();
-    match (place, parsed.filter(|exclusion| exclusion.active)) {
-        (Ok(at), Some(exclusion)) => acting[at] = exclusion,
-        (Ok(at), None) => drop(acting.remove(at)),
-        (Err(at), Some(exclusion)) => acting.insert(at, exclusion),
-        (Err(_), None) => {}
-    }
-    match text {
+    match parsed.map(|(text, _)| text) {
         Some(text) => {
             draft.changes.push(Change::PutExclusion(id, Box::new(text.clone())));
             draft.state.exclusions.insert(id, Arc::new(text));

@@ -12,6 +12,8 @@
 #![forbid(unsafe_code)]
 
 mod analysis;
+mod answers;
+mod entries;
 mod keys;
 mod rows;
 mod server;
@@ -26,8 +28,8 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgPool, Postgres as Engine, Transaction};
 use store::{
-    AGENTS_MAX, Action, AgentRow, Commit, DEFAULT_WAF, KeyRow, LoggedDelta, Model, Part,
-    Provenance, Pulse, Reported, Store, StoreError, Stored, WafId,
+    AGENTS_MAX, Action, AgentRow, Commit, DEFAULT_WAF, KeptAnswer, KeyRow, LoggedDelta, Model,
+    Part, Provenance, Pulse, Reported, Store, StoreError, Stored, WafId,
 };
 use wire::v2::{AgentReport, AgentState, DELTA_BYTES, Revision};
 
@@ -219,7 +221,8 @@ impl Store for Postgres {
 
     async fn commit(&self, waf: WafId, commit: Commit) -> Result<Revision, StoreError> {
         let mut transaction = self.begin().await?;
-        let Commit { base, changes, delta, forced, next_rule_id, action } = commit;
+        let Commit { base, changes, delta, forced, next_rule_id, action, answer, progress } =
+            commit;
         let row = sqlx::query!(
             "SELECT session, generation, forced_at FROM waf WHERE id = $1 FOR UPDATE",
             waf.0
@@ -239,7 +242,8 @@ impl Store for Postgres {
             return Err(StoreError::Conflict { base, stored });
         }
         for change in &changes {
-            rows::apply(&mut transaction, waf, change, &action.author, action.at_ms).await?;
+            let by = rows::By { author: &action.author, at_ms: action.at_ms, progress: &progress };
+            rows::apply(&mut transaction, waf, change, &by).await?;
         }
         let generation = row.generation + 1;
         let forced_at = if forced { generation } else { row.forced_at };
@@ -256,8 +260,27 @@ impl Store for Postgres {
         .map_err(failed)?;
         rows::log_delta(&mut transaction, waf, base.session, generation, delta).await?;
         keys::log_action(&mut transaction, waf, generation, &action).await?;
+        if let Some(answer) = &answer {
+            answers::keep(&mut transaction, waf, answer).await?;
+        }
         transaction.commit().await.map_err(failed)?;
         revision(row.session, generation)
+    }
+
+    async fn answer(
+        &self,
+        waf: WafId,
+        author: &str,
+        key: &str,
+        now_ms: i64,
+    ) -> Result<Option<KeptAnswer>, StoreError> {
+        answers::find(&self.pool, waf, author, key, now_ms).await
+    }
+
+    async fn keep_answer(&self, waf: WafId, answer: KeptAnswer) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        answers::keep(&mut transaction, waf, &answer).await?;
+        transaction.commit().await.map_err(failed)
     }
 
     async fn deltas(

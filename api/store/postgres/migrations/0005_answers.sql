@@ -1,0 +1,19 @@
+-- Answers to writes with an Idempotency-Key, for who asks again.
+CREATE TABLE answer (
+    waf_id BIGINT NOT NULL REFERENCES waf (id) ON DELETE CASCADE,
+    -- Name of the API key of who asked.
+    author TEXT COLLATE "C" NOT NULL,
+    -- The client's name for what it asked.
+    key TEXT COLLATE "C" NOT NULL,
+    -- Grows with every answer of a WAF id: the smallest is the oldest.
+    number BIGINT NOT NULL,
+    at_ms BIGINT NOT NULL,
+    -- Of what was asked.
+    digest TEXT NOT NULL,
+    -- JSON.
+    answer TEXT NOT NULL,
+    PRIMARY KEY (waf_id, author, key)
+);
+
+CREATE UNIQUE INDEX answer_number ON answer (waf_id, number);
+CREATE INDEX answer_at ON answer (waf_id, at_ms);
