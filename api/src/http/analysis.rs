@@ -11,8 +11,8 @@ use wire::v1::{MlcLine, MlcWrite, Provenance, VhostsWrite, mlc_json, mlc_text, v
 use wire::v2::ErrorBody;
 
 use super::answer;
-use super::condition;
 use super::call::{Call, Caller, ReadCall};
+use super::condition;
 use super::error::ApiError;
 use super::openapi::{ReadRequest, WriteAnswer};
 use super::read::{POLICY_READERS, form};
@@ -160,7 +160,8 @@ pub async fn v2_get_mlc_settings(ReadCall(call): ReadCall) -> Result<Response, A
             (key.name().to_owned(), view)
         });
         let in_force = analysis.settings();
-        let effective = MlcKey::ALL.map(|key| (key.name().to_owned(), mlc_json(&in_force.value(key))));
+        let effective =
+            MlcKey::ALL.map(|key| (key.name().to_owned(), mlc_json(&in_force.value(key))));
         let view = MlcSettingsView { settings: settings.collect(), effective: effective.into() };
         Ok(answer::json(current.revision, &view))
     })

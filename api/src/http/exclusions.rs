@@ -8,8 +8,8 @@ use wire::v1::{ExclusionLine, ExclusionWrite, exclusions_text};
 use wire::v2::ErrorBody;
 
 use super::answer;
-use super::condition;
 use super::call::{Call, Caller, ReadCall};
+use super::condition;
 use super::error::ApiError;
 use super::openapi::{ReadRequest, WriteAnswer};
 use super::read::{POLICY_READERS, form};

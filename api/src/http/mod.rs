@@ -47,6 +47,9 @@ pub use limiter::FAILURES_MAX;
 pub use limiter::Limiter;
 
 use crate::peers::Peers;
+#[cfg(test)]
+pub use watch::WATCHERS_MAX;
+
 use crate::service::Service;
 
 /// What may change while the process runs.

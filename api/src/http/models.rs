@@ -14,9 +14,9 @@ use wire::v2::ErrorBody;
 
 use super::App;
 use super::answer;
-use super::condition;
 use super::body;
 use super::call::{self, Call, Caller, ReadCall};
+use super::condition;
 use super::error::ApiError;
 use super::openapi::{ReadRequest, WriteAnswer};
 use super::read::POLICY_READERS;

@@ -2,13 +2,16 @@
 
 mod analysis;
 mod analysis_limits;
+mod conditions;
 mod delta;
 mod errors;
 mod exclusions;
 mod health;
 mod history;
+mod import;
 mod keys;
 mod node;
 mod openapi;
 mod samples;
 mod support;
+mod watch;
