@@ -3,6 +3,7 @@
 //! Nothing here names an engine; the tests of each engine tell it to a database of theirs.
 
 mod analysis;
+mod bulk;
 
 use std::sync::Arc;
 
@@ -55,6 +56,8 @@ pub async fn tell(store: &dyn Store, session: u64) {
     analysis::is_kept(store).await;
     sessions_grow(store).await;
     deltas_are_bounded(store).await;
+    bulk::answers_are_kept_with_their_change(store).await;
+    bulk::long_lists_are_written_in_order_and_told_of(store).await;
     wafs_do_not_mix(store).await;
 }
 

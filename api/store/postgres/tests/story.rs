@@ -22,6 +22,8 @@ fn setting(base: Revision, value: &str) -> Commit {
         forced: false,
         next_rule_id: 1,
         action: Action { author: "anna".to_owned(), ..Action::default() },
+        answer: None,
+        progress: store::Progress::default(),
     }
 }
 
