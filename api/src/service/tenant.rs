@@ -27,6 +27,9 @@ pub struct Tenant {
     pulses: Arc<Pulses>,
     current: RwLock<Option<Arc<Current>>>,
     writing: Mutex<()>,
+    /// Held from before a commit until its policy is in [`Self::current`]: who sees the new
+    /// revision in between waits for it, instead of reading a million entries again.
+    settling: Mutex<()>,
     pub(super) deltas: delta::Kept,
     pub(super) revision: tokio::sync::watch::Sender<Revision>,
 }
@@ -40,6 +43,7 @@ impl Tenant {
             pulses,
             current: RwLock::new(None),
             writing: Mutex::new(()),
+            settling: Mutex::new(()),
             deltas: delta::Kept::default(),
             revision: tokio::sync::watch::Sender::new(Revision::default()),
         })
@@ -89,6 +93,7 @@ impl Tenant {
 
     /// Reads the policy; one caller does, the others wait for the lock and find it.
     async fn load(&self) -> Result<Arc<Current>, ServiceError> {
+        drop(self.settling.lock().await);
         let mut cached = self.current.write().await;
         // Another caller may have loaded it while this one waited for the lock.
         let stored = self.stored_revision().await?;
@@ -255,6 +260,7 @@ impl Tenant {
             answer: kept_answer(actor, terms, &written),
         };
         drop(outcome.list);
+        let _settling = self.settling.lock().await;
         let revision = self.store.commit(self.waf, commit).await?;
         let forced_at = if outcome.forced { revision.generation } else { base.forced_at };
         let current =
