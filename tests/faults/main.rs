@@ -3,3 +3,4 @@
 mod drastic;
 mod outage;
 mod snapshots;
+mod writes;
