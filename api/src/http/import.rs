@@ -58,9 +58,8 @@ pub async fn import(
     request: Request,
 ) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
-    let caller = authorize(&app, &parts).await;
-    let (caller, query) = match caller.and_then(|caller| Ok((caller, Query::parse(&parts)?))) {
-        Ok(asked) => asked,
+    let (caller, part, is_text, query) = match understand(&app, &part, &parts).await {
+        Ok(understood) => understood,
         Err(why) => {
             // A client that asked before sending has sent nothing yet.
             if !parts.headers.contains_key(header::EXPECT) {
@@ -69,11 +68,6 @@ pub async fn import(
             return Err(why);
         }
     };
-    let part = part_named(&part)?;
-    if !query.fields.validate_only {
-        caller.expect_writable()?;
-    }
-    let is_text = query.is_text(part)?;
     let (file, _) = body::read(&parts.headers, body, app.live().body_limit, None).await?;
     let call = name(part);
     let mut terms = condition::terms(&parts.headers, &query.fields, || {
@@ -90,6 +84,22 @@ pub async fn import(
         return Ok(with_progress(call, caller, write, terms, seen, id));
     }
     write::answer(call, caller.tenant.write(caller.actor, write, terms).await?)
+}
+
+/// Everything that can be refused before the file is read.
+async fn understand(
+    app: &App,
+    part: &str,
+    parts: &Parts,
+) -> Result<(Caller, Part, bool, Query), ApiError> {
+    let caller = authorize(app, parts).await?;
+    let part = part_named(part)?;
+    let query = Query::parse(parts)?;
+    let is_text = query.is_text(part)?;
+    if !query.fields.validate_only {
+        caller.expect_writable()?;
+    }
+    Ok((caller, part, is_text, query))
 }
 
 /// The body is the file, so the key cannot stand in it.
