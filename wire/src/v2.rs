@@ -5,6 +5,8 @@
 //! clock. The session is larger after every event that could make generations
 //! repeat (restore, re-initialisation), so a larger pair is always newer.
 
+pub mod attack;
+pub mod ban;
 mod delta;
 mod diff;
 mod exclusion;
