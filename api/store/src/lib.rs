@@ -12,11 +12,15 @@
 //!   Once it is promoted, every WAF id has a new session before anything else is told of
 //!   it: generations that were lost on the way are never given again in the old one.
 //!
+//! [`Bans`] belong to it; [`Events`], the record of attacks, stand beside it.
+//!
 //! `story` is the conformance test of these promises, for any engine.
 
 #![forbid(unsafe_code)]
 
 mod analysis;
+mod bans;
+mod events;
 mod scope;
 #[cfg(feature = "story")]
 pub mod story;
@@ -30,6 +34,13 @@ use policy::{ExclusionText, RuleText, Training};
 use wire::v2::{AgentReport, Revision};
 
 pub use analysis::{AnalysisChange, Model, ModelRow, Reported, StoredAnalysis};
+pub use bans::{
+    BANS_MAX, BanFilter, BanRow, BanState, Bans, GONE_BANS_MAX, Lift, NewBan, bans_json,
+};
+pub use events::{
+    AttackFilter, AttackId, AttackRow, DAY_MS, DAYS_AHEAD, Events, SUMMARY_EVENTS, Share, Summary,
+    address_bytes, address_text, day_of,
+};
 pub use scope::Scope;
 
 /// Nodes of a WAF id whose latest report is kept; the longest silent ones go first.
@@ -103,6 +114,8 @@ pub struct WafState {
     pub name: String,
     /// Of its policy.
     pub revision: Revision,
+    /// The number of the last change of its bans.
+    pub bans: u64,
 }
 
 /// What is asked most often, read at one instant.
@@ -376,7 +389,10 @@ pub enum StoreError {
 
 /// A database.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: Bans {
+    /// The record of attacks beside it.
+    fn events(&self) -> &dyn Events;
+
     /// Where everything stands; also the health check. Cheap: it is asked for each request.
     async fn pulse(&self) -> Result<Pulse, StoreError>;
 

@@ -3,6 +3,8 @@
 //! Nothing here names an engine; the tests of each engine tell it to a database of theirs.
 
 mod analysis;
+pub mod bans;
+pub mod events;
 mod bulk;
 
 use std::sync::Arc;

@@ -13,7 +13,10 @@
 
 mod analysis;
 mod answers;
+mod bans;
+mod days;
 mod entries;
+mod events;
 mod keys;
 mod rows;
 mod server;
@@ -28,10 +31,11 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgPool, Postgres as Engine, Transaction};
 use store::{
-    AGENTS_MAX, Action, AgentRow, Commit, DEFAULT_WAF, KeptAnswer, KeyRow, LoggedDelta, Model,
-    Part, Provenance, Pulse, Reported, Store, StoreError, Stored, WafId,
+    AGENTS_MAX, Action, AgentRow, Commit, DEFAULT_WAF, Events, KeptAnswer, KeyRow, LoggedDelta, Model, Part, Provenance, Pulse, Reported, Store, StoreError, Stored, WafId,
 };
 use wire::v2::{AgentReport, AgentState, DELTA_BYTES, Revision};
+
+pub use events::PostgresEvents;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
@@ -63,6 +67,7 @@ pub enum Mode {
 pub struct Postgres {
     pool: PgPool,
     mode: Mode,
+    events: PostgresEvents,
 }
 
 /// Understands the URL of a database without connecting.
@@ -93,13 +98,8 @@ impl Postgres {
     /// The server cannot be reached, lets nobody in, or has another schema.
     pub async fn open(url: &str, mode: Mode) -> Result<Self, StoreError> {
         let options = options(url).map_err(|why| StoreError::Unavailable(why.into()))?;
-        let pool = PgPoolOptions::new()
-            .max_connections(CONNECTIONS)
-            .acquire_timeout(CONNECT_TIMEOUT)
-            .connect_with(options)
-            .await
-            .map_err(failed)?;
-        let this = Self { pool, mode };
+        let events = PostgresEvents::open(options.clone()).await?;
+        let this = Self { pool: pool(CONNECTIONS, options).await?, mode, events };
         let is_replica = sqlx::query_scalar!(r#"SELECT pg_is_in_recovery() AS "is_replica!""#)
             .fetch_one(&this.pool)
             .await
@@ -165,6 +165,10 @@ impl Postgres {
 
 #[async_trait]
 impl Store for Postgres {
+    fn events(&self) -> &dyn Events {
+        &self.events
+    }
+
     async fn pulse(&self) -> Result<Pulse, StoreError> {
         let asked = async {
             for _ in 0..2 {
@@ -511,8 +515,19 @@ impl Store for Postgres {
     }
 
     async fn close(&self) {
+        self.events.pool.close().await;
         self.pool.close().await;
     }
+}
+
+/// At most `most` connections, of which the first is made now.
+async fn pool(most: u32, options: PgConnectOptions) -> Result<PgPool, StoreError> {
+    PgPoolOptions::new()
+        .max_connections(most)
+        .acquire_timeout(CONNECT_TIMEOUT)
+        .connect_with(options)
+        .await
+        .map_err(failed)
 }
 
 /// PostgreSQL's integers are signed; ids, sessions and generations never come near 2^63.

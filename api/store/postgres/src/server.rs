@@ -99,8 +99,9 @@ impl Postgres {
                      END AS lag_ms)
              SELECT server.is_replica, server.cluster, server.lag_ms,
                  installation.cluster AS known_cluster, installation.keys_version,
-                 waf.id, waf.name, waf.session, waf.generation
-             FROM server CROSS JOIN installation LEFT JOIN waf ON true ORDER BY waf.id"
+                 waf.id, waf.name, waf.session, waf.generation, ban_state.revision AS bans
+             FROM server CROSS JOIN installation LEFT JOIN waf ON true
+                 LEFT JOIN ban_state ON ban_state.waf_id = waf.id ORDER BY waf.id"
         ))
         .fetch_all(&self.pool)
         .await
@@ -139,6 +140,7 @@ struct PulseRow {
     name: Option<String>,
     session: Option<i64>,
     generation: Option<i64>,
+    bans: Option<i64>,
 }
 
 impl PulseRow {
@@ -146,8 +148,13 @@ impl PulseRow {
         let Self { id: Some(id), name: Some(name), session: Some(session), .. } = self else {
             return None;
         };
-        let revision = revision(session, self.generation?);
-        Some(revision.map(|revision| WafState { id: WafId(id), name, revision }))
+        let generation = self.generation?;
+        let state = || {
+            let revision = revision(session, generation)?;
+            let bans = from_row("ban_state", self.bans.unwrap_or(0))?;
+            Ok(WafState { id: WafId(id), name, revision, bans })
+        };
+        Some(state())
     }
 }
 

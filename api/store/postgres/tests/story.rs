@@ -43,7 +43,10 @@ async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
 #[tokio::test]
 async fn postgres() {
     let url = Server::shared().fresh_database();
-    story::tell(&Postgres::open(&url, MODE).await.unwrap(), 42).await;
+    let store = Postgres::open(&url, MODE).await.unwrap();
+    story::tell(&store, 42).await;
+    story::bans::tell(&store).await;
+    story::events::tell(store.events(), 1_763_820_000_000).await;
 
     // Opened again, later: the same session, the same content.
     let again = Postgres::open(&url, Mode::ReadWrite { now_ms: 99_999 }).await.unwrap();

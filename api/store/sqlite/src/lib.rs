@@ -1,4 +1,4 @@
-//! SQLite: one file, write-ahead log, one writer connection and a few readers.
+//! SQLite: one file (and one beside it for attacks), write-ahead log, one writer connection and a few readers.
 //!
 //! `synchronous=FULL`: an answered write survives a power cut. Writes begin with
 //! `BEGIN IMMEDIATE`, so that two processes on one file queue up instead of failing
@@ -8,7 +8,9 @@
 
 mod analysis;
 mod answers;
+mod bans;
 mod entries;
+mod events;
 mod keys;
 mod rows;
 
@@ -22,10 +24,11 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Sqlite as Engine, SqlitePool, Transaction};
 use store::{
-    AGENTS_MAX, Action, AgentRow, Commit, DEFAULT_WAF, KeptAnswer, KeyRow, LoggedDelta, Model,
-    Part, Provenance, Pulse, Reported, Role, Store, StoreError, Stored, WafId, WafState,
+    AGENTS_MAX, Action, AgentRow, Commit, DEFAULT_WAF, Events, KeptAnswer, KeyRow, LoggedDelta, Model, Part, Provenance, Pulse, Reported, Role, Store, StoreError, Stored, WafId, WafState,
 };
 use wire::v2::{AgentReport, AgentState, DELTA_BYTES, Revision};
+
+pub use events::{SqliteEvents, events_path};
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
@@ -51,10 +54,11 @@ pub enum Mode {
 pub struct Sqlite {
     writer: SqlitePool,
     readers: SqlitePool,
+    events: SqliteEvents,
 }
 
 impl Sqlite {
-    /// Opens the file at `path`.
+    /// Opens the file at `path`, and that of the attacks beside it.
     ///
     /// # Errors
     /// The file cannot be opened or created, is no database, or has another schema.
@@ -84,7 +88,8 @@ impl Sqlite {
             .await
             .map_err(failed)?;
             let readers = pool(READERS).connect_with(read_only).await.map_err(failed)?;
-            return Ok(Self { writer, readers });
+            let events = SqliteEvents::open(path, mode).await?;
+            return Ok(Self { writer, readers, events });
         }
         let readers = pool(READERS).connect_with(read_only).await.map_err(failed)?;
         let newest = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
@@ -98,7 +103,8 @@ impl Sqlite {
             let missing = sqlx::migrate::MigrateError::VersionMissing(newest);
             return Err(StoreError::Schema(missing.into()));
         }
-        Ok(Self { writer: readers.clone(), readers })
+        let events = SqliteEvents::open(path, mode).await?;
+        Ok(Self { writer: readers.clone(), readers, events })
     }
 
     /// Copies the database as it is at this instant into an empty file, while others read
@@ -124,11 +130,17 @@ impl Sqlite {
 
 #[async_trait]
 impl Store for Sqlite {
+    fn events(&self) -> &dyn Events {
+        &self.events
+    }
+
     async fn pulse(&self) -> Result<Pulse, StoreError> {
         // One statement, so that it is one instant.
         let rows = sqlx::query!(
             r#"SELECT (SELECT keys_version FROM installation) AS "keys_version!: i64",
-                      id, name, session, generation FROM waf ORDER BY id"#
+                      id, name, session, generation,
+                      coalesce((SELECT revision FROM ban_state WHERE waf_id = waf.id), 0) AS "bans!: i64"
+               FROM waf ORDER BY id"#
         )
         .fetch_all(&self.readers)
         .await
@@ -140,6 +152,7 @@ impl Store for Sqlite {
                 id: WafId(row.id),
                 name: row.name,
                 revision: revision(row.session, row.generation)?,
+                bans: from_row("ban_state", row.bans)?,
             })
         });
         Ok(Pulse {
@@ -478,6 +491,7 @@ impl Store for Sqlite {
     async fn close(&self) {
         // The last connection to end copies the log into the database and removes
         // it; a reader cannot, so readers go first.
+        self.events.close().await;
         self.readers.close().await;
         self.writer.close().await;
     }

@@ -11,7 +11,10 @@ async fn sqlite() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("s.db");
     let mode = Mode::ReadWrite { now_ms: 42 };
-    story::tell(&Sqlite::open(&path, mode).await.unwrap(), 42).await;
+    let store = Sqlite::open(&path, mode).await.unwrap();
+    story::tell(&store, 42).await;
+    story::bans::tell(&store).await;
+    story::events::tell(store.events(), 1_763_820_000_000).await;
 
     // Opened again, later: the same session, the same content.
     let again = Sqlite::open(&path, Mode::ReadWrite { now_ms: 99_999 }).await.unwrap();
