@@ -102,6 +102,7 @@ pub async fn open(config: &Config) -> Result<Arc<dyn Store>, Failure> {
                 store_sqlite::Mode::ReadOnly
             } else {
                 create(path)?;
+                create(&store_sqlite::events_path(path))?;
                 store_sqlite::Mode::ReadWrite { now_ms }
             };
             check(path, !config.ro_mode)?;

@@ -18,6 +18,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod upkeep;
 
 use std::process::ExitCode;
 

@@ -21,6 +21,7 @@ use crate::listen;
 use crate::peers::Peers;
 use crate::service::{Service, now_ms};
 use crate::tls::Tls;
+use crate::upkeep;
 
 /// How long requests may go on after the end was asked for.
 const DRAIN: Duration = Duration::from_secs(4);
@@ -89,6 +90,8 @@ pub async fn run(
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(Arc::clone(&service).follow(stopped.clone()));
     if !config.ro_mode {
+        tasks.spawn(upkeep::attacks(Arc::clone(&service), retention_days.clone()));
+        tasks.spawn(upkeep::bans(Arc::clone(&service), stopped.clone()));
         tasks.spawn(forget(Arc::clone(&service), retention_days));
     }
     if !config.peers.is_empty() {

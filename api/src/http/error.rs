@@ -78,6 +78,9 @@ pub enum ApiError {
     /// A read by POST on the condition that the policy has changed, which it has not.
     #[error("the policy is still at {0}, as If-None-Match says")]
     Unchanged(Revision),
+    /// A node cannot be told which bans changed since the number it has.
+    #[error("what changed in the bans since {0} is not known")]
+    BansGone(Revision),
     /// The server takes no writes.
     #[error("the server is in read-only mode")]
     ReadOnly,
@@ -127,6 +130,7 @@ impl ApiError {
             Self::DeltaGone(_) => (S::GONE, "delta_gone"),
             Self::KeyExists(_) => (S::CONFLICT, "exists"),
             Self::Unchanged(_) => (S::PRECONDITION_FAILED, "unchanged"),
+            Self::BansGone(_) => (S::GONE, "bans_gone"),
             Self::ReadOnly => (S::SERVICE_UNAVAILABLE, "read_only"),
             Self::Fenced(_) => (S::SERVICE_UNAVAILABLE, "fenced"),
             Self::Panicked => (S::INTERNAL_SERVER_ERROR, "internal"),
@@ -249,6 +253,7 @@ impl ApiError {
             Self::MethodNotAllowed => "read with GET or POST, write with POST".to_owned(),
             Self::DeltaGone(_) => "take the whole policy with GET /nw-api/v2/bundle".to_owned(),
             Self::KeyExists(_) => "choose another name".to_owned(),
+            Self::BansGone(_) => "read all bans with GET /nw-api/v2/bans".to_owned(),
             Self::ReadOnly => "write to the primary server, or try again later".to_owned(),
             Self::Fenced(_) => "use that server; bring this one back as its replica".to_owned(),
             Self::Unchanged(_) => "use GET, which is answered with 304".to_owned(),

@@ -94,6 +94,8 @@ pub fn describe_metrics() {
     describe_gauge!("nwaf_api_long_polls", "Nodes that wait for a change.");
     describe_gauge!("nwaf_api_watchers", "Connections that follow changes as events.");
     describe_counter!("nwaf_api_deltas_total", "Deltas asked for, by what came of it.");
+    describe_counter!("nwaf_api_attacks_total", "Attacks handed in, by what became of them.");
+    describe_gauge!("nwaf_api_bans", "Bans in force.");
     describe_gauge!("nwaf_api_read_only", "1 while every write is refused.");
 }
 
@@ -119,5 +121,7 @@ fn request_id(headers: &HeaderMap) -> String {
 /// The last piece of a known path, so that the number of labels is bounded.
 fn call_label(path: Option<&MatchedPath>) -> String {
     let Some(path) = path else { return "unknown".to_owned() };
-    path.as_str().rsplit('/').next().unwrap_or_default().to_owned()
+    // The name of what stands for an id says nothing.
+    let mut pieces = path.as_str().rsplit('/').filter(|piece| !piece.starts_with('{'));
+    pieces.next().unwrap_or_default().to_owned()
 }

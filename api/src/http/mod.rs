@@ -6,6 +6,8 @@
 
 mod analysis;
 mod answer;
+mod attacks;
+mod bans;
 mod body;
 mod call;
 mod condition;
@@ -52,6 +54,9 @@ pub use watch::WATCHERS_MAX;
 
 use crate::service::Service;
 
+/// Exports of attacks at the same time.
+const EXPORTS_MAX: usize = 4;
+
 /// What may change while the process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Live {
@@ -75,6 +80,8 @@ pub struct App {
     watchers: Arc<Semaphore>,
     /// Room for large bodies of clients that have not shown a key yet.
     room: Room,
+    /// Turns for exports of attacks.
+    exports: Arc<Semaphore>,
     live: RwLock<Live>,
 }
 
@@ -89,7 +96,9 @@ impl App {
         let room = Room::new(live.body_limit);
         let watchers = Arc::new(Semaphore::new(watch::WATCHERS_MAX));
         let limiter = Limiter::default();
-        Self { service, limiter, stop, peers, watchers, room, live: RwLock::new(live) }
+        let exports = Arc::new(Semaphore::new(EXPORTS_MAX));
+        let live = RwLock::new(live);
+        Self { service, limiter, stop, peers, watchers, room, exports, live }
     }
 
     /// The values in force.
@@ -147,6 +156,12 @@ pub fn router(app: Arc<App>) -> Router {
         .routes(routes!(v2::agents))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::revoke))
+        .routes(routes!(attacks::ingest, attacks::list))
+        .routes(routes!(attacks::summary))
+        .routes(routes!(attacks::export))
+        .routes(routes!(attacks::one))
+        .routes(routes!(bans::add, bans::list, bans::lift_address))
+        .routes(routes!(bans::lift_one))
         .routes(routes!(v2::get_dyn_settings))
         .routes(routes!(v2::get_dyn_bl))
         .routes(routes!(v2::get_dyn_erl))

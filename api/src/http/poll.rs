@@ -160,7 +160,10 @@ impl Client {
     }
 }
 
-fn given_key(headers: &HeaderMap, query: Option<String>) -> Result<Option<String>, ApiError> {
+pub(super) fn given_key(
+    headers: &HeaderMap,
+    query: Option<String>,
+) -> Result<Option<String>, ApiError> {
     match (call::bearer(headers)?, query) {
         (Some(header), Some(query)) if header != query => {
             Err(field("key", "", "two different keys are given", "give one key, once"))
@@ -170,12 +173,13 @@ fn given_key(headers: &HeaderMap, query: Option<String>) -> Result<Option<String
 }
 
 /// The fields of a poll, none twice.
-struct Query {
-    given: HashMap<&'static str, String>,
+pub(super) struct Query {
+    /// Values by name; `token` is `key`.
+    pub(super) given: HashMap<&'static str, String>,
 }
 
 impl Query {
-    fn parse(request: &Parts, names: &[&'static str]) -> Result<Self, ApiError> {
+    pub(super) fn parse(request: &Parts, names: &[&'static str]) -> Result<Self, ApiError> {
         let query = request.uri.query().unwrap_or_default();
         let mut given: HashMap<&'static str, String> = HashMap::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -191,13 +195,13 @@ impl Query {
         Ok(Self { given })
     }
 
-    fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
+    pub(super) fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
         let Some(text) = self.given.get(name) else { return Ok(None) };
         let parsed = text.parse::<u64>().map(Some);
         parsed.map_err(|_| field(name, text, "not a whole number", "write digits only"))
     }
 
-    fn wait(&self) -> Result<Duration, ApiError> {
+    pub(super) fn wait(&self) -> Result<Duration, ApiError> {
         let seconds = self.number("wait")?.unwrap_or(0).min(WAIT_SECONDS_MAX);
         Ok(Duration::from_secs(seconds))
     }
@@ -213,7 +217,7 @@ impl Query {
         Ok(digest)
     }
 
-    fn since(&self) -> Result<Revision, ApiError> {
+    pub(super) fn since(&self) -> Result<Revision, ApiError> {
         let remedy = "write SESSION.GENERATION of the bundle the node has";
         let Some(text) = self.given.get("since") else {
             return Err(field("since", "", "the field is missing", remedy));

@@ -32,6 +32,8 @@ pub struct Tenant {
     settling: Mutex<()>,
     pub(super) deltas: delta::Kept,
     pub(super) revision: tokio::sync::watch::Sender<Revision>,
+    /// The number of the last change of bans.
+    bans: tokio::sync::watch::Sender<u64>,
 }
 
 impl Tenant {
@@ -46,6 +48,7 @@ impl Tenant {
             settling: Mutex::new(()),
             deltas: delta::Kept::default(),
             revision: tokio::sync::watch::Sender::new(Revision::default()),
+            bans: tokio::sync::watch::Sender::new(0),
         })
     }
 
@@ -268,6 +271,42 @@ impl Tenant {
         *self.current.write().await = Some(Arc::new(current));
         self.announce(revision);
         Ok(Outcome::Done(Written { revision, ..written }))
+    }
+
+    /// Where the WAF id stands once its bans are not at `known` any more, or after `wait`.
+    ///
+    /// # Errors
+    /// The store does not answer, or has no such WAF id any more.
+    pub async fn bans_moved(
+        &self,
+        known: Revision,
+        wait: Duration,
+        mut stop: tokio::sync::watch::Receiver<bool>,
+    ) -> Result<store::WafState, StoreError> {
+        let deadline = tokio::time::Instant::now() + wait;
+        let (mut bans, mut revision) = (self.bans.subscribe(), self.revision.subscribe());
+        loop {
+            // Marked as seen before the store is asked: a change in between is not lost.
+            bans.mark_unchanged();
+            revision.mark_unchanged();
+            let pulse = self.pulses.ask(&*self.store).await?;
+            let state = pulse.waf(self.waf).ok_or(StoreError::NoWaf(self.waf))?;
+            let now = Revision { session: state.revision.session, generation: state.bans };
+            if now != known || tokio::time::Instant::now() >= deadline || *stop.borrow() {
+                return Ok(state.clone());
+            }
+            tokio::select! {
+                _ = bans.changed() => {}
+                _ = revision.changed() => {}
+                () = tokio::time::sleep_until(deadline) => {}
+                _ = stop.wait_for(|stop| *stop) => {}
+            }
+        }
+    }
+
+    /// Wakes who waits for bans.
+    pub fn announce_bans(&self, number: u64) {
+        self.bans.send_if_modified(|known| std::mem::replace(known, number) != number);
     }
 
     /// Wakes who waits for another revision; whether this is one.

@@ -95,6 +95,7 @@ impl Service {
                     self.forget_tenant(tenant.waf());
                     continue;
                 };
+                tenant.announce_bans(state.bans);
                 // Loaded ahead of the nodes that were woken, and although they may leave.
                 if tenant.announce(state.revision)
                     && let Err(why) = tenant.current().await

@@ -2,6 +2,8 @@
 
 mod analysis;
 mod analysis_limits;
+mod attacks;
+mod bans;
 mod conditions;
 mod delta;
 mod errors;

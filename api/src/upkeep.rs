@@ -1,0 +1,84 @@
+//! What has to be done now and then, so that the record of attacks and the bans neither
+//! grow for ever nor run out of places. Only where the database takes writes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use store::{DAY_MS, Role, StoreError};
+use tokio::sync::watch;
+
+use crate::service::{Service, now_ms};
+
+/// How often old attacks are forgotten, and places for the next days made.
+const ATTACKS_INTERVAL: Duration = Duration::from_secs(3_600);
+/// Steps in which attacks are forgotten before others have their turn.
+const ATTACKS_STEPS: u32 = 10;
+/// A pause between them, so that batches of nodes come through.
+const ATTACKS_PAUSE: Duration = Duration::from_millis(50);
+/// How often bans that are over are forgotten, and those in force counted.
+const BANS_INTERVAL: Duration = Duration::from_secs(60);
+/// Bans that are forgotten in one transaction.
+const BANS_BATCH: u32 = 1_000;
+
+/// Looks after the record of attacks; ends with the sender of `days`.
+pub async fn attacks(service: Arc<Service>, mut days: watch::Receiver<u32>) {
+    loop {
+        let keep_days = *days.borrow_and_update();
+        if matches!(service.role(), Role::Primary)
+            && let Err(why) = tidy_attacks(&service, keep_days).await
+        {
+            tracing::warn!(error = %why, "the record of attacks was not tidied");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(ATTACKS_INTERVAL) => {}
+            changed = days.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+async fn tidy_attacks(service: &Service, keep_days: u32) -> Result<(), StoreError> {
+    let events = service.store().events();
+    events.prepare_days(now_ms()).await?;
+    let wafs: Vec<_> = service.pulse().await?.wafs.iter().map(|waf| waf.id).collect();
+    let before_ms = match keep_days {
+        0 => 0,
+        days => now_ms() - i64::from(days) * DAY_MS,
+    };
+    let mut steps = 0;
+    loop {
+        let done = events.forget_attacks(before_ms, &wafs, ATTACKS_STEPS).await?;
+        steps += done;
+        if done < ATTACKS_STEPS {
+            break;
+        }
+        tokio::time::sleep(ATTACKS_PAUSE).await;
+    }
+    if steps > 0 {
+        tracing::info!(steps, "old attacks are forgotten");
+    }
+    Ok(())
+}
+
+/// Looks after bans until `stop` turns true.
+pub async fn bans(service: Arc<Service>, mut stop: watch::Receiver<bool>) {
+    loop {
+        if let Err(why) = tidy_bans(&service).await {
+            tracing::warn!(error = %why, "the bans were not tidied");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(BANS_INTERVAL) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+async fn tidy_bans(service: &Service) -> Result<(), StoreError> {
+    let store = service.store();
+    for (waf, bans) in store.count_bans(now_ms()).await? {
+        metrics::gauge!("nwaf_api_bans", "waf_id" => waf.to_string()).set(bans as f64);
+    }
+    while matches!(service.role(), Role::Primary)
+        && store.forget_bans(now_ms(), BANS_BATCH).await? == u64::from(BANS_BATCH)
+    {}
+    Ok(())
+}
