@@ -159,7 +159,7 @@ async fn lifts_are_told(store: &dyn Store) {
 
     let lifted = lift(Lift::Id(made[2].id), 200).await.unwrap();
     let expected = BanRow { lifted: true, revision: state.revision + 4, ..made[2].clone() };
-    assert_eq!(lifted, [expected.clone()]);
+    assert_eq!(lifted, std::slice::from_ref(&expected));
     let logged = store.actions(WAF, i64::MAX, 1).await.unwrap();
     assert!(logged[0].before.contains("\"4.4.4.4\"") && logged[0].author == "bert");
     assert_eq!(changed(store, WAF, state.revision + 3, 200).await.1, [expected]);
