@@ -15,6 +15,10 @@ use super::failed;
 /// Number of the lock under which places are made and let go, by one process at a time.
 const LOCK: i64 = 0x6e77_6166_6461_7973;
 
+/// How long everybody may have to wait for a place to be let go where that cannot be done
+/// beside them, in milliseconds.
+const LOCKED_MS: u32 = 1_000;
+
 /// Makes places for days that have none.
 pub(super) async fn make(pool: &PgPool, days: &[i64]) -> Result<(), StoreError> {
     let names: Vec<String> = days.iter().map(|day| name(*day)).collect();
@@ -66,16 +70,29 @@ pub(super) async fn drop_before(pool: &PgPool, day: i64, most: u32) -> Result<u3
     if !is_ours {
         return Ok(0);
     }
+    // PostgreSQL 13 knows one way, which everybody waits for: not for long.
+    let concurrently = sqlx::query_scalar!(
+        r#"SELECT current_setting('server_version_num')::integer >= 140000 AS "so!""#
+    )
+    .fetch_one(&mut *connection)
+    .await;
     let mut dropped = 0;
     let outcome = async {
+        let concurrently = concurrently.map_err(failed)?;
         for place in attached(pool).await? {
             if dropped >= most || day_of_name(&place.name).is_none_or(|found| found >= day) {
                 continue;
             }
             let name = &place.name;
-            // A process that ended in between leaves the first half done.
-            let how = if place.detaching { "FINALIZE" } else { "CONCURRENTLY" };
-            let detach = format!("ALTER TABLE attack DETACH PARTITION {name} {how}");
+            let detach = match (place.detaching, concurrently) {
+                // A process that ended in between leaves the first half done.
+                (true, _) => format!("ALTER TABLE attack DETACH PARTITION {name} FINALIZE"),
+                (false, true) => format!("ALTER TABLE attack DETACH PARTITION {name} CONCURRENTLY"),
+                (false, false) => format!(
+                    "BEGIN; SET LOCAL lock_timeout = {LOCKED_MS};
+                     ALTER TABLE attack DETACH PARTITION {name}; COMMIT"
+                ),
+            };
             sqlx::raw_sql(AssertSqlSafe(detach)).execute(&mut *connection).await.map_err(failed)?;
             let drop = format!("DROP TABLE {name}");
             sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut *connection).await.map_err(failed)?;
@@ -115,10 +132,12 @@ struct Place {
     detaching: bool,
 }
 
+/// Every place. PostgreSQL 13 does not have the column that says what is being let go.
 async fn attached(pool: &PgPool) -> Result<Vec<Place>, StoreError> {
     sqlx::query_as!(
         Place,
-        r#"SELECT relname::text AS "name!", inhdetachpending AS "detaching!"
+        r#"SELECT relname::text AS "name!", coalesce(
+               (to_jsonb(pg_inherits) ->> 'inhdetachpending')::boolean, false) AS "detaching!"
            FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
            WHERE inhparent = 'attack'::regclass ORDER BY relname"#
     )
