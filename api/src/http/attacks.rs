@@ -64,7 +64,7 @@ pub async fn ingest(State(app): State<Arc<App>>, request: Request) -> Result<Res
     let (request, body) = request.into_parts();
     let mut query = Query::parse(&request, &["key", "token", "node"])?;
     let caller = authorize(&app, &request, &mut query, WRITERS).await?;
-    caller.expect_writable(&app)?;
+    caller.expect_writable()?;
     let Some(node) = query.given.remove("node") else {
         return Err(field("node", "", "the field is missing", "add ?node=NAME to the address"));
     };

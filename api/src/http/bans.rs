@@ -62,7 +62,7 @@ pub async fn add(State(app): State<Arc<App>>, request: Request) -> Result<Respon
     let (request, body) = request.into_parts();
     let mut query = Query::parse(&request, &["key", "token"])?;
     let caller = authorize(&app, &request, &mut query, WRITERS).await?;
-    caller.expect_writable(&app)?;
+    caller.expect_writable()?;
     let (body, _) = body::read(&request.headers, body, BODY_MAX, None).await?;
     let is_many =
         wire::v1::parse_body::<std::collections::HashMap<String, serde::de::IgnoredAny>>(&body)?
@@ -172,7 +172,7 @@ async fn lift(
     (name, value): (&str, &str),
 ) -> Result<Response, ApiError> {
     let caller = authorize(app, request, &mut query, WRITERS).await?;
-    caller.expect_writable(app)?;
+    caller.expect_writable()?;
     let wanted = wanted(&query)?;
     let now = now_ms();
     let (waf, tenant) = (caller.tenant.waf(), &caller.tenant);

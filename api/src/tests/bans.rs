@@ -7,20 +7,7 @@ use axum::body::Body;
 use axum::http::{Method, Request, header};
 use serde_json::{Value, json};
 
-use super::support::{ADMIN, Answer, Api, NODE, READ};
-use crate::key::Digest;
-use store::{KeyRow, Scope, WafId};
-
-const MLC: &str = "mlc-key-0123456789";
-
-async fn start() -> Api {
-    let api = Api::start().await;
-    let digest = Digest::of_key(MLC).into_string();
-    let (waf, scope) = (WafId::DEFAULT, Scope::Mlc);
-    let key = KeyRow { name: "mlc".into(), waf, scope, digest, created_ms: 1 };
-    api.app.service.store().add_key(key).await.unwrap();
-    api
-}
+use super::support::{ADMIN, Answer, Api, MLC, NODE, READ};
 
 async fn post(api: &Api, key: &str, body: Value) -> Answer {
     let request =
@@ -41,7 +28,7 @@ fn addresses(answer: &Value) -> Vec<&str> {
 
 #[tokio::test]
 async fn bans_are_made_extended_and_lifted() {
-    let api = start().await;
+    let api = Api::start().await;
     let generation = api.revision().await;
     let one = json!({"address": "1.1.1.9/24", "bt": 7, "seconds": 600, "reason": "too often",
                      "domain": ".Example.com", "rule": 5});
@@ -90,7 +77,7 @@ async fn bans_are_made_extended_and_lifted() {
 
 #[tokio::test]
 async fn bad_bans_change_nothing() {
-    let api = start().await;
+    let api = Api::start().await;
     for (body, status, code) in [
         (json!({"address": "1.1.1.1"}), 422, "invalid_value"),
         (json!({"address": "0.0.0.0/0", "seconds": 5}), 422, "invalid_value"),
@@ -134,7 +121,7 @@ async fn bad_bans_change_nothing() {
 
 #[tokio::test]
 async fn nodes_are_told_what_changed() {
-    let api = Arc::new(start().await);
+    let api = Arc::new(Api::start().await);
     let first = bans(&api, "").await;
     let since = |answer: &Value| format!("?since={}", answer["revision"].as_str().unwrap());
     let nothing = api.get(&format!("/nw-api/v2/bans{}", since(&first)), NODE).await;
