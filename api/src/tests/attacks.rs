@@ -12,7 +12,7 @@ use wire::v2::attack::{BATCH_BYTES, refused_index};
 fn event(number: u32, at_ms: i64) -> Value {
     json!({
         "id": format!("a-1-{number}"), "time": rfc3339(at_ms), "request_id": format!("r{number}"),
-        "action": if number % 4 == 0 { "observe" } else { "block" }, "bt": 5, "rule": number % 3,
+        "action": if number.is_multiple_of(4) { "observe" } else { "block" }, "bt": 5, "rule": number % 3,
         "zone": "URL", "client": format!("10.0.{}.{}", number / 256, number % 256),
         "country": "DE", "host": format!("h{}.test", number % 3), "method": "GET",
         "uri": "=1,\"x\"\n", "args": null, "status": 403, "count": 2, "user_agent": "@probe",

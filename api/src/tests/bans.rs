@@ -35,7 +35,7 @@ async fn bans_are_made_extended_and_lifted() {
     let made = post(&api, MLC, one.clone()).await.value();
     let ban = &made["bans"][0];
     assert_eq!((&ban["address"], &ban["domain"]), (&json!("1.1.1.0/24"), &json!(".example.com")));
-    assert_eq!((&ban["source"], &ban["rule"], &ban["bt"]), (&json!("mlc"), &json!(5), &json!(7)));
+    assert_eq!((&ban["source"], &ban["rule"], &ban["bt"]), (&json!("m1"), &json!(5), &json!(7)));
     let again = post(&api, ADMIN, json!({"bans": [one, {"address": "2.2.2.2", "seconds": 60}]}));
     let again = again.await.value();
     assert_eq!(again["bans"][0]["id"], ban["id"]);
