@@ -226,7 +226,7 @@ fn waf_ids_see_nothing_of_each_other(database: &dyn Fn(&Path) -> String) {
     }
     daemon.ask("DELETE", "bans?address=192.0.2.9", &theirs[1], "");
     assert_eq!(daemon.ask("GET", "bans", &ours[0], "")["bans"].as_array().unwrap().len(), 1);
-    output(place, &database, &["waf", "remove", "--name", "shop", "--yes"]);
+    output(place, &database, &["waf", "remove", "shop", "--yes"]);
     assert_eq!(daemon.try_ask("GET", "attacks", &their_admin, "").unwrap().0, 401);
     assert_eq!(daemon.attacks(ADMIN), ["ours", "same"]);
 }
