@@ -194,7 +194,7 @@ async fn summaries_count(events: &dyn Events, now_ms: i64) {
                 None => shares.push(Share { value, events: 1, requests: attack.count }),
             }
         }
-        shares.sort_by(|a, b| b.requests.cmp(&a.requests));
+        shares.sort_by_key(|share| std::cmp::Reverse(share.requests));
         shares
     };
     let sorted = |mut shares: Vec<Share>| {
