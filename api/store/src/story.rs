@@ -4,8 +4,8 @@
 
 mod analysis;
 pub mod bans;
-pub mod events;
 mod bulk;
+pub mod events;
 
 use std::sync::Arc;
 

@@ -31,7 +31,8 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgPool, Postgres as Engine, Transaction};
 use store::{
-    AGENTS_MAX, Action, AgentRow, Commit, DEFAULT_WAF, Events, KeptAnswer, KeyRow, LoggedDelta, Model, Part, Provenance, Pulse, Reported, Store, StoreError, Stored, WafId,
+    AGENTS_MAX, Action, AgentRow, Commit, DEFAULT_WAF, Events, KeptAnswer, KeyRow, LoggedDelta,
+    Model, Part, Provenance, Pulse, Reported, Store, StoreError, Stored, WafId,
 };
 use wire::v2::{AgentReport, AgentState, DELTA_BYTES, Revision};
 

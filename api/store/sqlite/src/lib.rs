@@ -24,7 +24,8 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Sqlite as Engine, SqlitePool, Transaction};
 use store::{
-    AGENTS_MAX, Action, AgentRow, Commit, DEFAULT_WAF, Events, KeptAnswer, KeyRow, LoggedDelta, Model, Part, Provenance, Pulse, Reported, Role, Store, StoreError, Stored, WafId, WafState,
+    AGENTS_MAX, Action, AgentRow, Commit, DEFAULT_WAF, Events, KeptAnswer, KeyRow, LoggedDelta,
+    Model, Part, Provenance, Pulse, Reported, Role, Store, StoreError, Stored, WafId, WafState,
 };
 use wire::v2::{AgentReport, AgentState, DELTA_BYTES, Revision};
 

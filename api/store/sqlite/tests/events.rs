@@ -43,6 +43,8 @@ async fn whoever_holds_the_attacks_holds_up_no_setting() {
                 forced: false,
                 next_rule_id: 1,
                 action: Action::default(),
+                answer: None,
+                progress: Default::default(),
             };
             store.commit(WAF, commit).await.unwrap();
             assert_eq!(store.load(WAF).await.unwrap().settings.len(), 1);
