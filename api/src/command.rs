@@ -53,6 +53,9 @@ async fn on_keys(config: &Config, store: &dyn Store, command: KeyCommand) -> Res
                 Err(StoreError::Exists) => Err(Failure::Refused(format!(
                     "a key with the name {name:?} exists; revoke it or choose another name"
                 ))),
+                Err(why @ StoreError::TooManyKeys) => {
+                    Err(Failure::Refused(format!("{why}; revoke those that are not needed")))
+                }
                 Err(why) => Err(failed(why)),
                 Ok(()) => {
                     println!("{}", *key);

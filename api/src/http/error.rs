@@ -147,7 +147,9 @@ impl ApiError {
                 ServiceError::Died(_) => (S::INTERNAL_SERVER_ERROR, "internal"),
                 ServiceError::Store(why) => match why {
                     StoreError::Corrupt { .. } => (S::INTERNAL_SERVER_ERROR, "store_corrupt"),
-                    StoreError::Exists | StoreError::TooManyWafs => (S::CONFLICT, "exists"),
+                    StoreError::Exists | StoreError::TooManyWafs | StoreError::TooManyKeys => {
+                        (S::CONFLICT, "exists")
+                    }
                     StoreError::ReadOnly => (S::SERVICE_UNAVAILABLE, "read_only"),
                     // Removed after the key was found; the key went with it.
                     StoreError::NoWaf(_) => (S::UNAUTHORIZED, "unknown_key"),

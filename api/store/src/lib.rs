@@ -62,6 +62,9 @@ pub const ANSWERS_KEPT_MS: i64 = 24 * 3_600 * 1_000;
 /// enough to cost no more than all at once.
 pub const BATCH: usize = 20_000;
 
+/// Keys of a WAF id. Each is compared with what a client shows.
+pub const KEYS_MAX: u32 = 1_000;
+
 /// WAF ids of an installation.
 pub const WAFS_MAX: usize = 1_000;
 
@@ -365,6 +368,9 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
+    /// There are [`KEYS_MAX`] keys of this WAF id.
+    #[error("there are {KEYS_MAX} keys already")]
+    TooManyKeys,
     /// There are [`WAFS_MAX`] WAF ids.
     #[error("there are {WAFS_MAX} WAF ids already")]
     TooManyWafs,

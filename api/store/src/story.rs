@@ -13,8 +13,8 @@ use policy::RuleText;
 use wire::v2::{AgentReport, AgentState, DELTA_BYTES, Revision};
 
 use crate::{
-    Action, AgentRow, Change, Commit, DEFAULT_WAF, DELTAS_MAX, KeyRow, LoggedDelta, Part, Progress,
-    Role, Scope, Store, StoreError, Stored, WafId,
+    Action, AgentRow, Change, Commit, DEFAULT_WAF, DELTAS_MAX, KEYS_MAX, KeyRow, LoggedDelta, Part,
+    Progress, Role, Scope, Store, StoreError, Stored, WafId,
 };
 
 const WAF: WafId = WafId::DEFAULT;
@@ -275,6 +275,17 @@ async fn keys_come_and_go(store: &dyn Store) {
     let (later, keys) = store.keys().await.unwrap();
     assert_eq!(keys, [ops]);
     assert!(later > version);
+    let crowded = store.add_waf("crowded", 1).await.unwrap();
+    let nth =
+        |n: u32| KeyRow { waf: crowded, ..key(&format!("k{n}"), Scope::Read, &format!("n{n}")) };
+    for n in 0..KEYS_MAX {
+        store.add_key(nth(n), made("eve")).await.unwrap();
+    }
+    let beyond = store.add_key(nth(KEYS_MAX), made("eve")).await;
+    assert!(matches!(beyond, Err(StoreError::TooManyKeys)));
+    store.add_key(key("others", Scope::Read, "o"), made("anna")).await.unwrap();
+    assert!(store.remove_key("others", None, made("anna")).await.unwrap());
+    assert!(store.remove_waf(crowded).await.unwrap());
     for scope in Scope::ALL {
         let name = format!("every-{}", scope.name());
         store.add_key(key(&name, scope, scope.name()), made("anna")).await.unwrap();

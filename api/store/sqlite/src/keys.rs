@@ -1,7 +1,7 @@
 //! Keys, WAF ids and sessions; the action log they and every commit write.
 
 use sqlx::SqliteConnection;
-use store::{Action, KeyRow, StoreError, WAFS_MAX, WafId};
+use store::{Action, KEYS_MAX, KeyRow, StoreError, WAFS_MAX, WafId};
 
 use super::{Sqlite, failed, from_row, no_waf, to_row};
 
@@ -34,18 +34,25 @@ impl Sqlite {
     pub(super) async fn insert_key(&self, key: KeyRow, action: Action) -> Result<(), StoreError> {
         let scope = key.scope.name();
         let mut transaction = self.begin().await?;
-        sqlx::query!(
+        let most = i64::from(KEYS_MAX);
+        let added = sqlx::query!(
             "INSERT INTO api_key (name, waf_id, scope, digest, created_ms)
-             VALUES ($1, $2, $3, $4, $5)",
+             SELECT $1, $2, $3, $4, $5
+             WHERE (SELECT count(*) FROM api_key WHERE waf_id = $2) < $6",
             key.name,
             key.waf.0,
             scope,
             key.digest,
-            key.created_ms
+            key.created_ms,
+            most
         )
         .execute(&mut *transaction)
         .await
-        .map_err(|why| no_waf(why, key.waf))?;
+        .map_err(|why| no_waf(why, key.waf))?
+        .rows_affected();
+        if added == 0 {
+            return Err(StoreError::TooManyKeys);
+        }
         log_now(&mut transaction, key.waf, &action).await?;
         keys_moved(&mut transaction).await?;
         transaction.commit().await.map_err(failed)
