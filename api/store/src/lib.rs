@@ -378,7 +378,10 @@ pub enum StoreError {
     #[error("there is one with this name or value already")]
     Exists,
     /// The schema is not the one of this program and may not be changed.
-    #[error("the database cannot be brought to this version's schema")]
+    #[error(
+        "the database is not prepared for this version; start it once without ro_mode on the \
+         primary, or, if a newer version prepared it, use that one"
+    )]
     Schema(#[source] Cause),
     /// The file is something else, or damaged beyond reading.
     #[error(
@@ -386,7 +389,10 @@ pub enum StoreError {
     )]
     NoDatabase(#[source] Cause),
     /// This user may not read or write it.
-    #[error("this user may not read and write the database; correct its rights")]
+    #[error(
+        "this user may not read and write the database; correct its password or its rights, \
+         the database and its tables must belong to it"
+    )]
     NoPermission(#[source] Cause),
     /// Anything else.
     #[error("the store does not answer")]

@@ -14,6 +14,7 @@
 mod analysis;
 mod answers;
 mod bans;
+mod connect;
 mod days;
 mod entries;
 mod events;
@@ -22,13 +23,11 @@ mod rows;
 mod server;
 
 use std::collections::HashMap;
-use std::str::FromStr as _;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use policy::Training;
-use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{PgPool, Postgres as Engine, Transaction};
 use store::{
     AGENTS_MAX, Action, AgentRow, Commit, DEFAULT_WAF, Events, KeptAnswer, KeyRow, LoggedDelta,
@@ -36,21 +35,16 @@ use store::{
 };
 use wire::v2::{AgentReport, AgentState, DELTA_BYTES, Revision};
 
+pub use connect::check_url;
+use connect::{options, pool, probe};
 pub use events::PostgresEvents;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// Connections of one process. PostgreSQL takes 100 by default, for everybody.
 const CONNECTIONS: u32 = 8;
-/// How long a connection may take to be made or to become free.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the server may take to say where it stands.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a write waits for the lock of another one, in milliseconds.
-const LOCK_TIMEOUT_MS: &str = "5000";
-/// How long a statement may run, in milliseconds: a million entries take some seconds.
-const STATEMENT_TIMEOUT_MS: &str = "60000";
-
 /// How a database is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -71,27 +65,6 @@ pub struct Postgres {
     events: PostgresEvents,
 }
 
-/// Understands the URL of a database without connecting.
-///
-/// # Errors
-/// Says what is wrong with it. The text never repeats a password.
-pub fn check_url(url: &str) -> Result<(), String> {
-    options(url).map(drop)
-}
-
-fn options(url: &str) -> Result<PgConnectOptions, String> {
-    let options = PgConnectOptions::from_str(url).map_err(|why| match why {
-        // The driver's words about anything else may hold parts of the URL.
-        sqlx::Error::Configuration(why) => why.to_string(),
-        _ => "this is not a PostgreSQL URL".to_owned(),
-    })?;
-    Ok(options.application_name("nwaf-api").options([
-        ("lock_timeout", LOCK_TIMEOUT_MS),
-        ("statement_timeout", STATEMENT_TIMEOUT_MS),
-        ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT_MS),
-    ]))
-}
-
 impl Postgres {
     /// Connects to the database of `url` (`postgres://USER:PASSWORD@HOST:PORT/NAME`).
     ///
@@ -99,6 +72,7 @@ impl Postgres {
     /// The server cannot be reached, lets nobody in, or has another schema.
     pub async fn open(url: &str, mode: Mode) -> Result<Self, StoreError> {
         let options = options(url).map_err(|why| StoreError::Unavailable(why.into()))?;
+        probe(&options).await?;
         let events = PostgresEvents::open(options.clone()).await?;
         let this = Self { pool: pool(CONNECTIONS, options).await?, mode, events };
         let is_replica = sqlx::query_scalar!(r#"SELECT pg_is_in_recovery() AS "is_replica!""#)
@@ -114,7 +88,7 @@ impl Postgres {
 
     /// Brings the database to this version's schema and begins its first WAF id.
     async fn prepare(&self, now_ms: u64) -> Result<(), StoreError> {
-        MIGRATIONS.run(&self.pool).await.map_err(|why| StoreError::Schema(why.into()))?;
+        MIGRATIONS.run(&self.pool).await.map_err(not_migrated)?;
         let session = to_row(now_ms);
         sqlx::query!(
             "INSERT INTO waf (name, session, generation, forced_at, next_rule_id, block_list_active)
@@ -147,8 +121,9 @@ impl Postgres {
             other => failed(other),
         })?;
         if found != Some(newest) {
-            let missing = sqlx::migrate::MigrateError::VersionMissing(newest);
-            return Err(StoreError::Schema(missing.into()));
+            let found = found.map_or("none".to_owned(), |found| found.to_string());
+            let why = format!("its last migration is {found}, this version's {newest}");
+            return Err(StoreError::Schema(why.into()));
         }
         Ok(())
     }
@@ -521,16 +496,6 @@ impl Store for Postgres {
     }
 }
 
-/// At most `most` connections, of which the first is made now.
-async fn pool(most: u32, options: PgConnectOptions) -> Result<PgPool, StoreError> {
-    PgPoolOptions::new()
-        .max_connections(most)
-        .acquire_timeout(CONNECT_TIMEOUT)
-        .connect_with(options)
-        .await
-        .map_err(failed)
-}
-
 /// PostgreSQL's integers are signed; ids, sessions and generations never come near 2^63.
 fn to_row(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
@@ -568,6 +533,20 @@ fn failed(why: sqlx::Error) -> StoreError {
         // invalid authorization, invalid password, insufficient_privilege
         Some("28000" | "28P01" | "42501") => StoreError::NoPermission(why.into()),
         _ => StoreError::Unavailable(why.into()),
+    }
+}
+
+/// As [`failed`], of a change of the schema.
+fn not_migrated(why: MigrateError) -> StoreError {
+    let source = match &why {
+        MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => Some(source),
+        _ => None,
+    };
+    let code = source.and_then(|source| source.as_database_error()?.code());
+    match code.as_deref() {
+        // insufficient_privilege
+        Some("42501") => StoreError::NoPermission(why.into()),
+        _ => StoreError::Schema(why.into()),
     }
 }
 

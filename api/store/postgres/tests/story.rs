@@ -64,6 +64,48 @@ async fn a_database_nobody_prepared_is_not_read() {
 }
 
 #[tokio::test]
+async fn who_cannot_open_it_is_told_why() {
+    let server = Server::shared();
+    let refused = async |url: &str| match Postgres::open(url, MODE).await {
+        Ok(_) => panic!("{url} was opened"),
+        Err(why) => whole(why),
+    };
+    // A pool alone would say that it took too long.
+    let why = refused("postgres://nwaf:secret@127.0.0.1:1/nwaf").await;
+    assert!(why.contains("refused") && !why.contains("secret"), "{why}");
+    let url = server.fresh_database();
+    let (start, name) = url.rsplit_once('/').unwrap();
+    let why = refused(&format!("{start}/no_such_database")).await;
+    assert!(why.contains("no_such_database"), "{why}");
+    // Somebody else's database: a matter of rights, not of the schema.
+    server.sql(&format!("ALTER DATABASE {name} OWNER TO CURRENT_USER"));
+    let Err(why) = Postgres::open(&url, MODE).await else { panic!("{url} was opened") };
+    assert!(matches!(why, StoreError::NoPermission(_)), "{why:?}");
+    assert!(whole(why).contains("permission denied"));
+}
+
+fn whole(why: StoreError) -> String {
+    let mut text = why.to_string();
+    let mut cause = std::error::Error::source(&why);
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
+#[test]
+fn a_parameter_nobody_knows_is_refused() {
+    let check = store_postgres::check_url;
+    check("postgres://u:p@h/d?sslmode=verify-full&sslrootcert=%2Fca.pem").unwrap();
+    check("postgres:///d?host=%2Frun&user=u&password=p").unwrap();
+    for typo in ["sslmod=verify-full", "sslmode", "passwort=secret", "?sslmode=require"] {
+        let why = check(&format!("postgres://u@h/d?{typo}")).unwrap_err();
+        assert!(!why.contains("secret"), "{why}");
+    }
+}
+
+#[tokio::test]
 async fn several_processes_prepare_one_database() {
     let url = Server::shared().fresh_database();
     let open = || Postgres::open(&url, MODE);

@@ -101,8 +101,9 @@ impl Sqlite {
         .await
         .map_err(failed)?;
         if found != Some(newest) {
-            let missing = sqlx::migrate::MigrateError::VersionMissing(newest);
-            return Err(StoreError::Schema(missing.into()));
+            let found = found.map_or("none".to_owned(), |found| found.to_string());
+            let why = format!("its last migration is {found}, this version's {newest}");
+            return Err(StoreError::Schema(why.into()));
         }
         let events = SqliteEvents::open(path, mode).await?;
         Ok(Self { writer: readers.clone(), readers, events })
