@@ -113,15 +113,15 @@ async fn on_wafs(config: &Config, store: &dyn Store, command: WafCommand) -> Res
         }
         WafCommand::Remove { name, yes } => {
             let waf = find_waf(config, store, &name).await?;
+            if waf.name == DEFAULT_WAF {
+                let reason = format!("{DEFAULT_WAF:?} is there in every installation and stays");
+                return Err(Failure::Refused(reason));
+            }
             if !yes {
                 return Err(Failure::Refused(format!(
                     "this removes the policy, the keys and every record of {name:?} for ever; \
                      if that is meant, add --yes"
                 )));
-            }
-            if waf.name == DEFAULT_WAF {
-                let reason = format!("{DEFAULT_WAF:?} is there in every installation and stays");
-                return Err(Failure::Refused(reason));
             }
             store.remove_waf(waf.id).await.map_err(failed)?;
             println!("removed {name}");

@@ -203,7 +203,7 @@ fn database(place: String, url: &str) -> Result<Database, ConfigError> {
         value,
         reason,
         remedy: "write sqlite://PATH, for example sqlite:///var/lib/nwaf/api/settings.db, \
-                 or postgres://USER:PASSWORD@HOST:PORT/NAME",
+                 or postgres://USER:PASSWORD@HOST:PORT/NAME with special characters as %XX",
     })
 }
 

@@ -158,7 +158,13 @@ fn check(path: &Path, writes: bool) -> Result<(), Failure> {
             let what = "the database cannot be opened; give this user the right to it";
             Err(Failure::Io { what, source })
         }
-        // A file that is missing in read-only mode is for SQLite to name.
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound && !writes => {
+            Err(Failure::Setup(format!(
+                "database: {:?} does not exist, and is not created where nothing is written; \
+                 name the file, or start nwaf-api once without ro_mode",
+                path.display().to_string()
+            )))
+        }
         _ => Ok(()),
     }
 }

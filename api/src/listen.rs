@@ -3,7 +3,8 @@
 //! Whoever has not shown a key must cost little: the headers of a request have
 //! [`HEADERS`] to arrive, which is also the longest a connection idles between two
 //! requests, and there are at most [`CONNECTIONS_MAX`] connections; further ones
-//! wait in the system's queue. Bodies have limits of their own, in `http::call`.
+//! wait in the system's queue. Bodies have limits of their own, in `http::call`, and answers
+//! that nobody takes in `stall`.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 
+use crate::stall::Stall;
 use crate::tls::Tls;
 
 /// Longest time for the headers of a request, from the end of the request before.
@@ -138,7 +140,7 @@ async fn connection(
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADERS);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(Stall::new(stream)), service));
     let stopping = async move {
         let _ = stop.wait_for(|stop| *stop).await;
     };

@@ -9,12 +9,14 @@ mod cli;
 mod command;
 mod config;
 mod database;
+mod failure;
 mod http;
 mod key;
 mod listen;
 mod peers;
 mod serve;
 mod service;
+mod stall;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -25,80 +27,27 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use cli::Cli;
-use config::{Config, ConfigError};
-use store::StoreError;
-
-/// Why the program ends without having done its work.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// A file that the configuration names.
-    #[error("{0}")]
-    Setup(String),
-    #[error(transparent)]
-    Tls(#[from] tls::TlsError),
-    #[error("the database {database}: {source}")]
-    Store { database: String, source: StoreError },
-    #[error("{place}: cannot listen on {address}: {source}")]
-    Listen { place: &'static str, address: std::net::SocketAddr, source: std::io::Error },
-    #[error("{0}")]
-    Refused(String),
-    #[error("{what}: {source}")]
-    Io { what: &'static str, source: std::io::Error },
-}
-
-impl Failure {
-    /// Names the configured database in an error.
-    fn store(config: &Config, source: StoreError) -> Self {
-        Self::Store { database: config.database.to_string(), source }
-    }
-
-    fn exit_code(&self) -> u8 {
-        const FAILURE: u8 = 1;
-        const UNAVAILABLE: u8 = 69;
-        const NO_PERMISSION: u8 = 77;
-        const CONFIG: u8 = 78;
-        match self {
-            Self::Config(ConfigError::Read { source, .. })
-                if source.kind() == std::io::ErrorKind::PermissionDenied =>
-            {
-                NO_PERMISSION
-            }
-            Self::Config(_) | Self::Setup(_) | Self::Tls(_) => CONFIG,
-            Self::Listen { source, .. } | Self::Io { source, .. } => match source.kind() {
-                std::io::ErrorKind::PermissionDenied => NO_PERMISSION,
-                _ => FAILURE,
-            },
-            Self::Store { source: StoreError::NoPermission(_), .. } => NO_PERMISSION,
-            Self::Store { source: StoreError::NoDatabase(_), .. } => CONFIG,
-            Self::Store { .. } => UNAVAILABLE,
-            Self::Refused(_) => FAILURE,
-        }
-    }
-}
+use config::Config;
+use failure::{Failure, with_causes};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            let mut message = failure.to_string();
-            let mut cause = std::error::Error::source(&failure).and_then(|inner| inner.source());
-            while let Some(inner) = cause {
-                message = format!("{message}: {inner}");
-                cause = inner.source();
-            }
-            eprintln!("nwaf-api: {message}");
+            eprintln!("nwaf-api: {}", with_causes(&failure));
             ExitCode::from(failure.exit_code())
         }
     }
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
-    let variable = |name: &str| std::env::var(name).ok();
+    // What is not UTF-8 is shown as such by the error of its value, and not passed over.
+    let variable = |name: &str| Some(std::env::var_os(name)?.to_string_lossy().into_owned());
     let config = Config::load(cli.config.as_deref(), variable)?;
     if cli.check_config {
+        // What a start would stumble over, as far as it can be told without starting.
+        config.tls.as_ref().map(tls::Tls::load).transpose()?;
         println!("the configuration is fine");
         return Ok(());
     }

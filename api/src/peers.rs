@@ -145,6 +145,7 @@ pub fn parse(url: &str) -> Result<Uri, String> {
     let uri: Uri = url.parse().map_err(|why| format!("this is no URL: {why}"))?;
     if uri.scheme_str() != Some("http")
         || uri.port_u16().is_none()
+        || uri.authority().is_some_and(|authority| authority.as_str().contains('@'))
         || !matches!(uri.path(), "" | "/")
     {
         return Err("a peer is named by scheme, host and port alone".to_owned());
@@ -213,7 +214,14 @@ mod tests {
     fn peers_are_named_plainly() {
         parse("http://10.0.0.2:8080").unwrap();
         parse("http://[::1]:8080/").unwrap();
-        for wrong in ["10.0.0.2:8080", "https://a:1", "http://a", "http://a:1/nw-api/", "http://"] {
+        for wrong in [
+            "10.0.0.2:8080",
+            "https://a:1",
+            "http://a",
+            "http://a:1/nw-api/",
+            "http://",
+            "http://u:p@a:1",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -168,14 +168,16 @@ async fn wait_for_end(
             _ = int.recv() => return Ok(()),
             _ = hup.recv() => match reload() {
                 Ok(new) => {
-                    config = take_over(&config, new, opened_read_only);
-                    app.set_live(live(&config));
-                    retention.send_replace(config.events_retention_days);
-                    if let (Some(tls), Some(files)) = (tls, &config.tls)
+                    let new = take_over(&config, new, opened_read_only);
+                    if let (Some(tls), Some(files)) = (tls, &new.tls)
                         && let Err(why) = tls.reload(files)
                     {
-                        tracing::error!(error = %why, "certificate and key stay as they were");
+                        tracing::error!(error = %why, "the configuration stays as it was");
+                        continue;
                     }
+                    config = new;
+                    app.set_live(live(&config));
+                    retention.send_replace(config.events_retention_days);
                     tracing::info!("the configuration was read again");
                 }
                 Err(why) => tracing::error!(error = %why, "the configuration stays as it was"),

@@ -15,6 +15,7 @@ use axum::response::Response;
 use super::App;
 use super::error::Failed;
 use super::health;
+use crate::failure::with_causes;
 use crate::key;
 
 /// Names a request in answers and in the log.
@@ -23,6 +24,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const ROLE: HeaderName = HeaderName::from_static("x-nw-role");
 /// Longest id that is taken over from a client, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 64;
+
+/// Longest path in a line of the log, in bytes: strangers may send 64 KiB.
+const LOGGED_PATH_BYTES_MAX: usize = 512;
 
 /// The id of a request, for answers that name it themselves.
 #[derive(Debug, Clone)]
@@ -34,7 +38,7 @@ pub async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next
     let id = request_id(request.headers());
     request.extensions_mut().insert(RequestId(id.clone()));
     let method = request.method().clone();
-    let path = request.uri().path().to_owned();
+    let path = shown(request.uri().path());
     let call = call_label(request.extensions().get::<MatchedPath>());
     let client = request
         .extensions()
@@ -44,13 +48,7 @@ pub async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next
     let mut response = next.run(request).await;
     if let Some(Failed(why)) = response.extensions_mut().remove::<Failed>() {
         if response.status().is_server_error() {
-            let mut causes = String::new();
-            let mut cause = std::error::Error::source(&*why);
-            while let Some(inner) = cause {
-                causes = format!("{causes}: {inner}");
-                cause = inner.source();
-            }
-            tracing::error!(request_id = %id, error = %format!("{why}{causes}"), "a request failed");
+            tracing::error!(request_id = %id, error = %with_causes(&*why), "a request failed");
         }
         let json = serde_json::to_vec(&why.body(&id)).expect("plain data has a JSON form");
         let headers = response.headers_mut();
@@ -80,6 +78,15 @@ pub async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next
         tracing::info!(request_id = %id, %client, %method, path, status, ms, "request");
     }
     response
+}
+
+/// As much of a path as goes into a line of the log.
+fn shown(path: &str) -> String {
+    match path.get(..LOGGED_PATH_BYTES_MAX) {
+        // A cut within a character cannot be: a path is ASCII by then.
+        Some(begin) if begin.len() < path.len() => format!("{begin}..."),
+        _ => path.to_owned(),
+    }
 }
 
 /// Says what the metrics mean; once per process, after a recorder is installed.
@@ -124,4 +131,15 @@ fn call_label(path: Option<&MatchedPath>) -> String {
     // The name of what stands for an id says nothing.
     let mut pieces = path.as_str().rsplit('/').filter(|piece| !piece.starts_with('{'));
     pieces.next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_has_the_beginning_of_a_path() {
+        assert_eq!(shown("/nw-api/get_dyn_bl"), "/nw-api/get_dyn_bl");
+        assert_eq!(shown(&"/".repeat(60_000)).len(), LOGGED_PATH_BYTES_MAX + "...".len());
+    }
 }

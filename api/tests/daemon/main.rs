@@ -5,6 +5,7 @@ mod tls;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::ffi::OsStrExt as _;
 use std::time::Duration;
 
 use process::{Daemon, PATIENCE, nwaf_api, run, text};
@@ -40,7 +41,9 @@ fn configuration_and_exit_codes() {
     assert_eq!(absent.status.code(), Some(69));
     let absent = text(&absent.stderr);
     assert!(
-        absent.contains("postgres://u:...@127.0.0.1:1/d") && !absent.contains("secret"),
+        absent.contains("postgres://u:...@127.0.0.1:1/d")
+            && absent.matches("refused").count() == 1
+            && !absent.contains("secret"),
         "{absent}"
     );
     let dump = nwaf_api(place, &["--config", "pg.toml", "--dump-config"])
@@ -49,10 +52,21 @@ fn configuration_and_exit_codes() {
         .unwrap();
     assert!(!text(&dump.stdout).contains("secret"), "{}", text(&dump.stdout));
 
+    // What a start would stumble over, and a variable that is no text, are no fine configuration.
+    std::fs::write(place.join("tls.toml"), "tls_cert = \"/no/cert\"\ntls_key = \"/no/key\"\n")
+        .unwrap();
+    let tls = run(place, &["--config", "tls.toml", "--check-config"]);
+    assert_eq!(tls.status.code(), Some(78));
+    assert!(text(&tls.stderr).contains("/no/cert"), "{}", text(&tls.stderr));
+    let mut broken = nwaf_api(place, &["--check-config"]);
+    let broken = broken.env("NWAF_API_LISTEN", std::ffi::OsStr::from_bytes(b"127.0.0.3:1\xff"));
+    assert_eq!(broken.output().unwrap().status.code(), Some(78));
+
     // Read-only without a database: nothing to serve.
     let mut read_only = nwaf_api(place, &[]);
     let read_only = read_only.env("NWAF_API_RO_MODE", "true").output().unwrap();
-    assert_eq!(read_only.status.code(), Some(69), "{}", text(&read_only.stderr));
+    assert_eq!(read_only.status.code(), Some(78), "{}", text(&read_only.stderr));
+    assert!(text(&read_only.stderr).contains("without ro_mode"), "{}", text(&read_only.stderr));
     let mut nowhere = nwaf_api(place, &["key", "list"]);
     let nowhere = nowhere.env("NWAF_API_DATABASE", "sqlite:///nowhere/at/all.db").output().unwrap();
     assert_eq!(nowhere.status.code(), Some(78), "{}", text(&nowhere.stderr));

@@ -47,9 +47,13 @@ fn a_listener_with_a_certificate_speaks_tls_and_nothing_else() {
 
     // HUP: a pair that does not fit changes nothing, one that does is used from then on.
     std::fs::copy(place.join("second.pem"), place.join("api.pem")).unwrap();
+    std::fs::write(place.join("api.toml"), format!("{config}ro_mode = true\n")).unwrap();
     daemon.signal("HUP");
-    daemon.logged("certificate and key stay as they were");
+    daemon.logged("the configuration stays as it was");
     assert!(curl(place, "first.pem", &url).status.success());
+    let role = curl(place, "first.pem", &url.replace("healthz", "role"));
+    assert_eq!(text(&role.stdout), r#"{"role":"primary"}"#);
+    std::fs::write(place.join("api.toml"), config).unwrap();
     std::fs::copy(place.join("second.key"), place.join("api.key")).unwrap();
     daemon.signal("HUP");
     let renewed = || curl(place, "second.pem", &url).status.success();
