@@ -5,7 +5,7 @@ mod filter;
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -22,6 +22,7 @@ use super::call::{self, Caller};
 use super::error::ApiError;
 use super::poll::{self, Query};
 use super::read::HISTORY_READERS;
+use super::segment::Segment;
 use super::v2::field;
 use crate::service::{ServiceError, now_ms};
 
@@ -145,7 +146,7 @@ pub struct OneAttack {
               (status = "default", description = "Refused", body = ErrorBody)))]
 pub async fn one(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     request: Request,
 ) -> Result<Response, ApiError> {
     let (request, _) = request.into_parts();
@@ -246,7 +247,8 @@ pub(super) fn limit(query: &Query, name: &str, usual: u32, most: u32) -> Result<
     let fits = u32::try_from(number).ok().filter(|number| (1..=most).contains(number));
     fits.ok_or_else(|| {
         let reason = format!("not within 1-{most}");
-        field(name, &number.to_string(), &reason, "ask for less, and for the rest afterwards")
+        let remedy = format!("write a number of 1-{most}; ask for the rest afterwards");
+        field(name, &number.to_string(), &reason, &remedy)
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
@@ -22,6 +22,7 @@ use super::call::Caller;
 use super::error::ApiError;
 use super::poll::Query;
 use super::read::POLICY_READERS;
+use super::segment::Segment;
 use super::v2::field;
 use crate::service::{Actor, ServiceError, now_ms};
 
@@ -116,7 +117,7 @@ pub async fn add(State(app): State<Arc<App>>, request: Request) -> Result<Respon
               (status = "default", description = "Refused; nothing changed", body = ErrorBody)))]
 pub async fn lift_one(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     request: Request,
 ) -> Result<Response, ApiError> {
     let (request, _) = request.into_parts();

@@ -67,6 +67,7 @@ pub async fn read(
     limit: usize,
     room: Option<&Room>,
 ) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), ApiError> {
+    expect_plain(headers)?;
     let announced = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<usize>().ok())
@@ -78,6 +79,18 @@ pub async fn read(
     tokio::time::timeout(BODY_TIMEOUT, collect(body, announced, limit, room))
         .await
         .unwrap_or(Err(ApiError::BodyIncomplete))
+}
+
+/// # Errors
+/// The body is compressed. Nothing is unpacked here: what it would become has no limit.
+fn expect_plain(headers: &HeaderMap) -> Result<(), ApiError> {
+    for value in headers.get_all(header::CONTENT_ENCODING) {
+        let coding = String::from_utf8_lossy(value.as_bytes());
+        if !matches!(&*coding.trim().to_ascii_lowercase(), "" | "identity") {
+            return Err(ApiError::ContentEncoding(coding.into_owned()));
+        }
+    }
+    Ok(())
 }
 
 async fn collect(

@@ -30,6 +30,9 @@ pub enum ApiError {
     /// The body is of a type that is not understood.
     #[error("the content type {0:?} is not understood")]
     ContentType(String),
+    /// The body is compressed.
+    #[error("the body is compressed ({0:?})")]
+    ContentEncoding(String),
     /// The body broke off, or came too slowly.
     #[error("the body of the request did not arrive")]
     BodyIncomplete,
@@ -39,6 +42,9 @@ pub enum ApiError {
     /// Too many large bodies without a key in front are under way.
     #[error("the server is busy with large requests")]
     Overloaded,
+    /// Too many connections that last are open.
+    #[error("too many {0} are under way")]
+    Crowded(&'static str),
     /// No key is given.
     #[error("no key is given")]
     NoKey,
@@ -118,9 +124,10 @@ impl ApiError {
             Self::Malformed(Malformed::Json { .. }) => (S::BAD_REQUEST, "invalid_json"),
             Self::Malformed(Malformed::Field(_)) => (S::BAD_REQUEST, "invalid_field"),
             Self::ContentType(_) => (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_content_type"),
+            Self::ContentEncoding(_) => (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_content_encoding"),
             Self::BodyIncomplete => (S::REQUEST_TIMEOUT, "body_incomplete"),
             Self::BodyTooLarge(_) => (S::PAYLOAD_TOO_LARGE, "body_too_large"),
-            Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded"),
+            Self::Overloaded | Self::Crowded(_) => (S::SERVICE_UNAVAILABLE, "overloaded"),
             Self::NoKey => (S::UNAUTHORIZED, "missing_key"),
             Self::UnknownKey => (S::UNAUTHORIZED, "unknown_key"),
             Self::TooManyFailures { .. } => (S::TOO_MANY_REQUESTS, "too_many_failures"),
@@ -226,14 +233,16 @@ impl ApiError {
             Self::ContentType(_) => {
                 "send application/json or application/x-www-form-urlencoded".to_owned()
             }
+            Self::ContentEncoding(_) => "send it as it is, without Content-Encoding".to_owned(),
             Self::BodyIncomplete => "send the whole body at once".to_owned(),
             Self::BodyTooLarge(_) => {
-                "send less, or raise body_limit in the server's configuration".to_owned()
+                "send less; of a write, body_limit in the server's configuration decides".to_owned()
             }
             Self::Overloaded => {
                 "try again; a request with \"Authorization: Bearer KEY\" is not kept waiting"
                     .to_owned()
             }
+            Self::Crowded(_) => "end one of yours, or try again later".to_owned(),
             Self::NoKey => {
                 "give key (or token) in the body or query, or \"Authorization: Bearer KEY\""
                     .to_owned()
@@ -252,7 +261,7 @@ impl ApiError {
                 format!("use a key with the scope {scopes}")
             }
             Self::NoSuchCall => "the calls are listed in /nw-api/v2/openapi.json".to_owned(),
-            Self::MethodNotAllowed => "read with GET or POST, write with POST".to_owned(),
+            Self::MethodNotAllowed => "the header Allow names those it has".to_owned(),
             Self::DeltaGone(_) => "take the whole policy with GET /nw-api/v2/bundle".to_owned(),
             Self::KeyExists(_) => "choose another name".to_owned(),
             Self::BansGone(_) => "read all bans with GET /nw-api/v2/bans".to_owned(),

@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::Path;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -19,6 +18,7 @@ use super::condition;
 use super::error::ApiError;
 use super::import::{NDJSON, part_named};
 use super::read::POLICY_READERS;
+use super::segment::Segment;
 use super::stream::{self, Gone, Writer};
 use super::v2::field;
 use crate::service::Current;
@@ -42,7 +42,7 @@ enum Format {
               (status = 304, description = "Still that of If-None-Match"),
               (status = "default", description = "Refused", body = ErrorBody)))]
 pub async fn export(
-    Path(part): Path<String>,
+    Segment(part): Segment,
     ExportCall(call): ExportCall,
 ) -> Result<Response, ApiError> {
     let part = part_named(&part)?;

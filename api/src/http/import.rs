@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
@@ -26,6 +26,7 @@ use super::condition;
 use super::error::ApiError;
 use super::frame::RequestId;
 use super::openapi::WriteAnswer;
+use super::segment::Segment;
 use super::stream::{self, Gone, Writer};
 use super::v2::field;
 use super::write;
@@ -54,7 +55,7 @@ pub const NDJSON: &str = "application/x-ndjson";
               (status = "default", description = "Refused; nothing changed", body = ErrorBody)))]
 pub async fn import(
     State(app): State<Arc<App>>,
-    Path(part): Path<String>,
+    Segment(part): Segment,
     request: Request,
 ) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();

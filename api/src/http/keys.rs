@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use policy::Invalid;
@@ -17,6 +17,7 @@ use super::answer;
 use super::body::{self, READ_BODY_MAX};
 use super::call::{self, Caller, ReadCall};
 use super::error::ApiError;
+use super::segment::Segment;
 use super::v2::field;
 use crate::key::{self, Digest};
 use crate::service::{ServiceError, now_ms};
@@ -129,7 +130,7 @@ pub async fn create(State(app): State<Arc<App>>, request: Request) -> Result<Res
               (status = "default", description = "Refused", body = ErrorBody)))]
 pub async fn revoke(
     State(app): State<Arc<App>>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     request: Request,
 ) -> Result<Response, ApiError> {
     let client = call::client_address(request.extensions().get());

@@ -23,6 +23,7 @@ mod models;
 mod openapi;
 mod poll;
 mod read;
+mod segment;
 mod stream;
 mod training;
 mod v2;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use policy::limits::MODEL_BYTES;
@@ -20,6 +20,7 @@ use super::condition;
 use super::error::ApiError;
 use super::openapi::{ReadRequest, WriteAnswer};
 use super::read::POLICY_READERS;
+use super::segment::Segment;
 use super::write::{make, run};
 use crate::service::{NewModel, ServiceError, Write};
 
@@ -125,7 +126,7 @@ pub async fn v2_rep_models_uri(call: Call) -> Result<Response, ApiError> {
               (status = "default", description = "Refused; nothing changed", body = ErrorBody)))]
 pub async fn put_model(
     State(app): State<Arc<App>>,
-    Path(vhost): Path<String>,
+    Segment(vhost): Segment,
     request: Request,
 ) -> Result<Response, ApiError> {
     let client = call::client_address(request.extensions().get());
@@ -150,7 +151,7 @@ pub async fn put_model(
               (status = "default", description = "Refused", body = ErrorBody)))]
 pub async fn get_model(
     State(app): State<Arc<App>>,
-    Path(vhost): Path<String>,
+    Segment(vhost): Segment,
     request: Request,
 ) -> Result<Response, ApiError> {
     let client = call::client_address(request.extensions().get());

@@ -50,7 +50,9 @@ pub async fn watch(State(app): State<Arc<App>>, request: Request) -> Result<Resp
     let known = last_event(&parts.headers)?;
     let presented = presented.as_deref().map(String::as_str);
     let caller = call::authorize(&app, presented, client, POLICY_READERS).await?;
-    let place = Arc::clone(&app.watchers).try_acquire_owned().map_err(|_| ApiError::Overloaded)?;
+    let place = Arc::clone(&app.watchers)
+        .try_acquire_owned()
+        .map_err(|_| ApiError::Crowded("connections that follow changes"))?;
     let present = caller.tenant.current().await?.revision;
     let (writer, body) = stream::body();
     let key = Zeroizing::new(presented.unwrap_or_default().to_owned());

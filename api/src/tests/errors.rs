@@ -364,6 +364,58 @@ async fn read_only_refuses_every_write_and_serves_every_read() {
 }
 
 #[tokio::test]
+async fn names_in_paths_and_queries_are_visible_text() {
+    let api = Api::start().await;
+    // PostgreSQL has no texts with NUL; SQLite has, and is asked nothing all the same.
+    for name in ["host", "node", "country", "zone", "request_id"] {
+        for call in ["attacks", "attacks/summary", "attacks/export"] {
+            let path = format!("/nw-api/v2/{call}?{name}=a%00");
+            let message = api.get(&path, ADMIN).await.refused(400, "invalid_field");
+            assert!(message.starts_with(name), "{message}");
+        }
+    }
+    for (method, path) in [
+        (Method::DELETE, "keys"),
+        (Method::GET, "models"),
+        (Method::PUT, "models"),
+        (Method::GET, "attacks"),
+        (Method::DELETE, "bans"),
+        (Method::GET, "export"),
+        (Method::POST, "import"),
+    ] {
+        for name in ["a%00", "%ff", "%ED%A0%80", "%0d%0aX-A:1"] {
+            let path = format!("/nw-api/v2/{path}/{name}");
+            let answer = api.method(method.clone(), &path, ADMIN).await;
+            let message = answer.refused(400, "invalid_field");
+            assert!(message.starts_with("path: "), "{path}: {message}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn compressed_bodies_are_refused_and_not_stored() {
+    let api = Api::start().await;
+    for (method, path) in [
+        (Method::POST, "set_dyn_bl"),
+        (Method::POST, "v2/import/bl?mode=merge"),
+        (Method::PUT, "v2/models/a.com"),
+        (Method::POST, "v2/attacks?node=n"),
+        (Method::POST, "v2/bans"),
+    ] {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("/nw-api/{path}"))
+            .header(header::AUTHORIZATION, format!("Bearer {ADMIN}"))
+            .header(header::CONTENT_ENCODING, "gzip")
+            .body(Body::from("\u{1f}"))
+            .unwrap();
+        let message = api.send(request).await.refused(415, "unsupported_content_encoding");
+        assert!(message.contains("gzip"), "{path}: {message}");
+    }
+    api.get("/nw-api/v2/models/a.com", ADMIN).await.refused(404, "not_found");
+}
+
+#[tokio::test]
 async fn a_corrupt_row_is_named_not_skipped() {
     for (statement, row) in [
         ("UPDATE rule SET ip = '1.1.1.1/99' WHERE id = 1", "rule 1"),

@@ -25,6 +25,7 @@ use super::super::read::HISTORY_READERS;
 use super::super::v2::field;
 use super::filter::{self, FilterQuery};
 use super::{authorize, view};
+use crate::failure::with_causes;
 use crate::service::Tenant;
 
 /// Attacks that are read at a time: at most 8 MiB.
@@ -58,7 +59,8 @@ pub async fn export(State(app): State<Arc<App>>, request: Request) -> Result<Res
             return Err(field("format", other, "there is no such format", "write jsonl or csv"));
         }
     };
-    let permit = Arc::clone(&app.exports).try_acquire_owned().map_err(|_| ApiError::Overloaded)?;
+    let permit =
+        Arc::clone(&app.exports).try_acquire_owned().map_err(|_| ApiError::Crowded("exports"))?;
     let (sender, pages) = mpsc::channel(PAGES_WAITING);
     // Ends with the export, or when the client leaves.
     tokio::spawn(write(caller.tenant, wanted, format, sender, permit));
@@ -84,7 +86,7 @@ async fn write(
         let page = match events.attacks(tenant.waf(), &wanted, before, PAGE).await {
             Ok(page) => page,
             Err(why) => {
-                tracing::error!(error = %why, "an export was broken off");
+                tracing::error!(error = %with_causes(&why), "an export was broken off");
                 let _ = sender.send(Err(why.into())).await;
                 return;
             }
@@ -93,7 +95,7 @@ async fn write(
         before = page.last().map(|row| row.id);
         for row in page {
             if let Err(why) = line(&mut text, row, format) {
-                tracing::error!(error = %why, "an export was broken off");
+                tracing::error!(error = %with_causes(&why), "an export was broken off");
                 let _ = sender.send(Err(why)).await;
                 return;
             }

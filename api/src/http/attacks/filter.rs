@@ -75,6 +75,15 @@ pub fn parse(query: &Query) -> Result<AttackFilter, ApiError> {
         }
         other => Ok(other),
     };
+    // No event has them, and PostgreSQL does not take all of them in a text.
+    for name in ["country", "host", "node", "zone", "request_id"] {
+        if let Some(text) = query.given.get(name)
+            && text.chars().any(char::is_control)
+        {
+            let reason = "it has a control character, which no event has";
+            return Err(field(name, text, reason, "take it out"));
+        }
+    }
     let addresses = match text("address") {
         Some(text) => {
             let range: AddressRange =
