@@ -63,13 +63,10 @@ pub struct Taken {
               (status = "default", description = "Refused", body = ErrorBody)))]
 pub async fn ingest(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let (request, body) = request.into_parts();
-    let mut query = Query::parse(&request, &["key", "token", "node"])?;
-    let caller = authorize(&app, &request, &mut query, WRITERS).await?;
-    caller.expect_writable()?;
-    let Some(node) = query.given.remove("node") else {
-        return Err(field("node", "", "the field is missing", "add ?node=NAME to the address"));
+    let (caller, node) = match admit(&app, &request).await {
+        Ok(admitted) => admitted,
+        Err(why) => return Err(body::refused(&request.headers, body, why).await),
     };
-    check_node(&node).map_err(|why| ServiceError::Invalid(vec![why]))?;
     let (body, _) = body::read(&request.headers, body, BATCH_BYTES, None).await?;
     let now = now_ms();
     let parsed = tokio::task::spawn_blocking(move || parse_batch(&body, now));
@@ -86,6 +83,18 @@ pub async fn ingest(State(app): State<Arc<App>>, request: Request) -> Result<Res
     count("accepted", accepted);
     count("duplicate", duplicates);
     Ok(axum::Json(Taken { status: "success", accepted, duplicates }).into_response())
+}
+
+/// Everything that can be refused before the batch is read; the caller and the node.
+async fn admit(app: &App, request: &Parts) -> Result<(Caller, String), ApiError> {
+    let mut query = Query::parse(request, &["key", "token", "node"])?;
+    let caller = authorize(app, request, &mut query, WRITERS).await?;
+    caller.expect_writable()?;
+    let Some(node) = query.given.remove("node") else {
+        return Err(field("node", "", "the field is missing", "add ?node=NAME to the address"));
+    };
+    check_node(&node).map_err(|why| ServiceError::Invalid(vec![why]))?;
+    Ok((caller, node))
 }
 
 fn count(result: &'static str, events: u64) {

@@ -61,9 +61,15 @@ pub struct BansWritten {
               (status = "default", description = "Refused; nothing changed", body = ErrorBody)))]
 pub async fn add(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let (request, body) = request.into_parts();
-    let mut query = Query::parse(&request, &["key", "token"])?;
-    let caller = authorize(&app, &request, &mut query, WRITERS).await?;
-    caller.expect_writable()?;
+    let admitted = async {
+        let mut query = Query::parse(&request, &["key", "token"])?;
+        let caller = authorize(&app, &request, &mut query, WRITERS).await?;
+        caller.expect_writable().map(|()| caller)
+    };
+    let caller = match admitted.await {
+        Ok(caller) => caller,
+        Err(why) => return Err(body::refused(&request.headers, body, why).await),
+    };
     let (body, _) = body::read(&request.headers, body, BODY_MAX, None).await?;
     let is_many =
         wire::v1::parse_body::<std::collections::HashMap<String, serde::de::IgnoredAny>>(&body)?

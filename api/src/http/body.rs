@@ -128,8 +128,18 @@ async fn collect(
     Ok((bytes, held))
 }
 
+/// `why`, once what the client sends nevertheless was read for a while: it might see a broken
+/// connection instead of the answer.
+pub async fn refused(headers: &HeaderMap, body: Body, why: ApiError) -> ApiError {
+    // A client that asked before sending has sent nothing yet.
+    if !headers.contains_key(header::EXPECT) {
+        discard(body).await;
+    }
+    why
+}
+
 /// Reads on for a while without keeping anything.
-pub async fn discard(mut body: Body) {
+async fn discard(mut body: Body) {
     let reading = async {
         let mut total = 0;
         while let Ok(Some(data)) = next(&mut body).await {

@@ -98,11 +98,7 @@ impl Call {
         if let (Some(key), Some(scopes)) = (&early, scopes)
             && let Err(why) = authorize(app, Some(key), client, scopes).await
         {
-            // A client that asked before sending has sent nothing yet.
-            if !parts.headers.contains_key(header::EXPECT) {
-                body::discard(body).await;
-            }
-            return Err(why);
+            return Err(body::refused(&parts.headers, body, why).await);
         }
         let room = early.is_none().then_some(&app.room);
         let (body, room) = body::read(&parts.headers, body, limit, room).await?;

@@ -61,13 +61,7 @@ pub async fn import(
     let (parts, body) = request.into_parts();
     let (caller, part, is_text, query) = match understand(&app, &part, &parts).await {
         Ok(understood) => understood,
-        Err(why) => {
-            // A client that asked before sending has sent nothing yet.
-            if !parts.headers.contains_key(header::EXPECT) {
-                body::discard(body).await;
-            }
-            return Err(why);
-        }
+        Err(why) => return Err(body::refused(&parts.headers, body, why).await),
     };
     let (file, _) = body::read(&parts.headers, body, app.live().body_limit, None).await?;
     let call = name(part);

@@ -131,8 +131,15 @@ pub async fn put_model(
 ) -> Result<Response, ApiError> {
     let client = call::client_address(request.extensions().get());
     let (parts, body) = request.into_parts();
-    let caller = call::authorize(&app, call::bearer(&parts.headers)?, client, TRAINERS).await?;
-    caller.expect_writable()?;
+    let admitted = async {
+        let key = call::bearer(&parts.headers)?;
+        let caller = call::authorize(&app, key, client, TRAINERS).await?;
+        caller.expect_writable().map(|()| caller)
+    };
+    let caller = match admitted.await {
+        Ok(caller) => caller,
+        Err(why) => return Err(body::refused(&parts.headers, body, why).await),
+    };
     let limit = MODEL_BYTES.min(app.live().body_limit);
     let (bytes, _) = body::read(&parts.headers, body, limit, None).await?;
     let terms = condition::terms(&parts.headers, &Fields::default(), || {

@@ -1,6 +1,9 @@
 //! The reads of the vendor's dialect.
 
-use axum::response::Response;
+use std::sync::Arc;
+
+use axum::http::header;
+use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 use serde_json::Value;
 use store::{Part, Scope};
@@ -13,11 +16,16 @@ use super::call::{Caller, ReadCall};
 use super::condition;
 use super::error::ApiError;
 use super::openapi::ReadRequest;
+use super::stream;
+use crate::service::Current;
 
 /// Scopes that read the policy.
 pub const POLICY_READERS: &[Scope] = &[Scope::Node, Scope::Mlc, Scope::Read];
 /// Scopes that read what people did.
 pub const HISTORY_READERS: &[Scope] = &[Scope::Read];
+/// Entries of a block list that is held as one text for each who reads it. A longer one is
+/// made while it is sent: many that read slowly would fill the memory.
+const WHOLE_ENTRIES_MAX: usize = 10_000;
 /// Entries of the action log in one answer.
 const ACTIONS_MAX: u32 = 500;
 
@@ -70,6 +78,9 @@ pub async fn get_dyn_bl(ReadCall(call): ReadCall) -> Result<Response, ApiError> 
         let current = tenant.current().await?;
         let provenance = answer::provenance(&tenant, Part::BlockList, extended).await?;
         let state = &current.state;
+        if !extended && state.acting_entries() > WHOLE_ENTRIES_MAX {
+            return Ok(long_list(current));
+        }
         let entries = state.block_list.iter().map(String::as_str);
         let text = if extended {
             let lines = entries.map(|entry| (entry, provenance.get(entry)));
@@ -80,6 +91,25 @@ pub async fn get_dyn_bl(ReadCall(call): ReadCall) -> Result<Response, ApiError> 
         Ok(answer::text(current.revision, text))
     })
     .await
+}
+
+/// The acting entries, made while they are sent.
+fn long_list(current: Arc<Current>) -> Response {
+    let revision = current.revision;
+    let (mut writer, body) = stream::body();
+    tokio::spawn(async move {
+        for entry in current.state.block_list.iter().take(current.state.acting_entries()) {
+            writer.buffer().extend_from_slice(entry.as_bytes());
+            writer.buffer().push(b'\n');
+            // Who left has no use for the rest.
+            writer.pass_on().await?;
+        }
+        let end = wire::v1::block_list_text(std::iter::empty());
+        writer.buffer().extend_from_slice(end.as_bytes());
+        writer.flush().await
+    });
+    let label = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+    answer::at_revision((label, body).into_response(), revision)
 }
 
 /// Every rule, a JSON object a line; with `extended=yes` with author and times.

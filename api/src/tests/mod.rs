@@ -4,6 +4,7 @@ mod analysis;
 mod analysis_limits;
 mod attacks;
 mod bans;
+mod bodies;
 mod conditions;
 mod delta;
 mod errors;
