@@ -19,7 +19,7 @@ use crate::{HostPattern, Invalid, Zone};
 pub use extension::{Condition, Place, Test};
 
 /// An exclusion as it travels and is stored. An empty text names nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ExclusionText {
     /// Number of a signature, or `*` for all.
     pub rl_id: String,

@@ -27,8 +27,9 @@ pub use delta::{
 pub use diff::{DIFF_EXAMPLES, Diff, Example, PartDiff, Switch};
 pub use exclusion::BundleExclusion;
 pub use import::{
-    BadLines, FileError, Imported, ImportedList, ImportedRule, ImportedRules, ImportedSetting,
-    LINES_NAMED, Part, Places, PolicyExport, PolicyListExport, SettingExport,
+    BadLines, ExclusionExport, FileError, Imported, ImportedElement, ImportedElements,
+    ImportedList, ImportedMlc, ImportedSetting, LINES_NAMED, MlcExport, Part, Places, PolicyExport,
+    PolicyListExport, SettingExport,
 };
 pub use tally::Tally;
 

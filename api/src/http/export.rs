@@ -1,17 +1,19 @@
-//! Exporting a list, the rules, the settings or a whole policy as a file.
+//! Exporting a list, the rules, the exclusions, the settings or a whole policy as a file.
 //!
 //! The file is made while it is sent: a million entries take little memory. It is of one
 //! revision, however long it takes. A connection that breaks leaves an answer without its
 //! end, which HTTP clients report.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use wire::v1::RuleLine;
-use wire::v2::{ErrorBody, Part, PolicyExport, SettingExport};
+use wire::v1::{RuleLine, mlc_json};
+use wire::v2::{ErrorBody, ExclusionExport, MlcExport, Part, PolicyExport, SettingExport};
 
+use super::analysis::ANALYSIS_READERS;
 use super::answer;
 use super::call::{Caller, ExportCall};
 use super::condition;
@@ -34,9 +36,9 @@ enum Format {
 /// The elements of a part, those that do not act included.
 #[utoipa::path(
     get, path = "/export/{part}", tag = "v2", security(("bearer" = [])),
-    params(("part" = String, Path, description = "bl, erl, settings or policy"),
+    params(("part" = String, Path, description = "bl, erl, wl, settings or policy"),
            ("format" = Option<String>, Query,
-            description = "text (bl only, its default), json (default of the others), or jsonl (bl, erl)")),
+            description = "text (bl only, its default), json (default of the others), or jsonl (bl, erl, wl)")),
     responses((status = 200, description = "The file", body = String, content_type = "text/plain"),
               (status = 200, description = "The whole policy", body = PolicyExport),
               (status = 304, description = "Still that of If-None-Match"),
@@ -49,9 +51,9 @@ pub async fn export(
     let format = match (call.fields.format.as_deref(), part) {
         (None | Some("text"), Part::BlockList) => Format::Text,
         (None | Some("json"), _) => Format::Json,
-        (Some("jsonl"), Part::BlockList | Part::Rules) => Format::JsonLines,
+        (Some("jsonl"), Part::BlockList | Part::Rules | Part::Exclusions) => Format::JsonLines,
         (Some(other), _) => {
-            let remedy = "write json; for bl also text or jsonl, for erl also jsonl";
+            let remedy = "write json; for bl also text or jsonl, for erl and wl also jsonl";
             return Err(field("format", other, "there is no such format of this part", remedy));
         }
     };
@@ -60,7 +62,12 @@ pub async fn export(
         Format::Json => ("json", "application/json"),
         Format::JsonLines => ("jsonl", NDJSON),
     };
-    condition::read(call, POLICY_READERS, form, async move |_, Caller { tenant, .. }| {
+    let readers = match part {
+        // It says how detection is set.
+        Part::Policy => ANALYSIS_READERS,
+        _ => POLICY_READERS,
+    };
+    condition::read(call, readers, form, async move |_, Caller { tenant, .. }| {
         let current = tenant.current().await?;
         let revision = current.revision;
         let (writer, body) = stream::body();
@@ -97,6 +104,10 @@ async fn write(
             elements(&mut writer, rules(current), "", "\n").await?;
         }
         Part::Rules => array(&mut writer, rules(current)).await?,
+        Part::Exclusions if format == Format::JsonLines => {
+            elements(&mut writer, exclusions(current), "", "\n").await?;
+        }
+        Part::Exclusions => array(&mut writer, exclusions(current)).await?,
         Part::Settings => json(&mut writer, &settings(current)),
         Part::Policy => {
             raw(&mut writer, "{\"format\": ");
@@ -109,6 +120,12 @@ async fn write(
             block_list(&mut writer, current).await?;
             raw(&mut writer, ",\n\"rules\": ");
             array(&mut writer, rules(current)).await?;
+            raw(&mut writer, ",\n\"exclusions\": ");
+            array(&mut writer, exclusions(current)).await?;
+            raw(&mut writer, ",\n\"mlc_settings\": ");
+            json(&mut writer, &mlc_settings(current));
+            raw(&mut writer, ",\n\"vhosts\": ");
+            json(&mut writer, &*state.analysis.vhosts);
             raw(&mut writer, "}");
         }
     }
@@ -118,9 +135,20 @@ async fn write(
     writer.flush().await
 }
 
-fn settings(current: &Current) -> std::collections::BTreeMap<&'static str, SettingExport> {
+fn settings(current: &Current) -> BTreeMap<&'static str, SettingExport> {
     let told = current.state.settings.iter().map(|(key, setting)| {
         (key.name(), SettingExport { value: setting.value.clone(), active: setting.active })
+    });
+    told.collect()
+}
+
+fn exclusions(current: &Current) -> impl Iterator<Item = ExclusionExport> {
+    current.state.exclusions.iter().map(|(id, text)| ExclusionExport::new(*id, text))
+}
+
+fn mlc_settings(current: &Current) -> BTreeMap<&'static str, MlcExport> {
+    let told = current.state.analysis.mlc.iter().map(|(key, setting)| {
+        (key.name(), MlcExport { value: mlc_json(&setting.value), active: setting.active })
     });
     told.collect()
 }

@@ -1,4 +1,4 @@
-//! Importing a list, the rules, the settings or a whole policy from a file.
+//! Importing a list, the rules, the exclusions, the settings or a whole policy from a file.
 //!
 //! The body is the file itself, so the key stands in front of it, in header or query. The
 //! answer comes when all is done; who wants to see how far it is asks for
@@ -40,13 +40,13 @@ pub const NDJSON: &str = "application/x-ndjson";
 /// Imports a file: all of it, or nothing with every bad line named.
 #[utoipa::path(
     post, path = "/import/{part}", tag = "v2", security(("bearer" = [])),
-    params(("part" = String, Path, description = "bl, erl, settings or policy"),
+    params(("part" = String, Path, description = "bl, erl, wl, settings or policy"),
            ("mode" = String, Query,
             description = "replace: what is there goes, unless the file has it; merge: it stays"),
            ("format" = Option<String>, Query,
             description = "text (bl only: an entry a line) or json; seen from the file if absent"),
            ("ids" = Option<String>, Query,
-            description = "keep: rules get the ids of the file where these are free"),
+            description = "keep: rules and exclusions get the ids of the file where these are free"),
            ("force" = Option<bool>, Query, description = "Take a policy that blocks everybody"),
            ("validate" = Option<String>, Query,
             description = "only: say what would change, and change nothing")),
@@ -112,6 +112,7 @@ pub fn part_named(name: &str) -> Result<Part, ApiError> {
     Ok(match name {
         "bl" => Part::BlockList,
         "erl" => Part::Rules,
+        "wl" => Part::Exclusions,
         "settings" => Part::Settings,
         "policy" => Part::Policy,
         _ => return Err(ApiError::NoSuchCall),
@@ -122,6 +123,7 @@ fn name(part: Part) -> &'static str {
     match part {
         Part::BlockList => "import/bl",
         Part::Rules => "import/erl",
+        Part::Exclusions => "import/wl",
         Part::Settings => "import/settings",
         Part::Policy => "import/policy",
     }

@@ -3,8 +3,10 @@
 //! Pure: nothing is stored here. The resulting policy is judged as a whole. What takes
 //! time and needs no policy is done before ([`Prepared`]), so that others do not wait.
 
-mod analysis;
+pub(super) mod analysis;
 mod exclusion;
+
+pub(super) use exclusion::exclusion_json;
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,17 +1,24 @@
-//! Imports: lists, rules, settings or a whole policy from a file, in one change.
+//! Imports: lists, rules, exclusions, settings or a whole policy from a file, in one change.
 //!
 //! All or nothing: one bad line refuses the file, with every bad line named. `Replace`
 //! makes each part that the file speaks of what the file says; `Merge` adds to it and
 //! takes nothing away.
 
+mod analysis;
+mod identity;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use policy::limits::RULES;
-use policy::{Danger, Invalid, Key, Rule, RuleText, Settings, rule_danger};
+use policy::limits::{EXCLUSIONS, RULES};
+use policy::{
+    Danger, Exclusion, ExclusionText, Invalid, Key, Rule, RuleText, Settings, rule_danger,
+};
 use serde_json::json;
-use wire::v2::{BadLines, Imported, ImportedList, ImportedRules, ImportedSetting, Part};
+use wire::v2::{BadLines, Imported, ImportedElements, ImportedList, ImportedSetting, Part, Places};
 
+use self::analysis::UnderstoodAnalysis;
+use self::identity::{Given, assign};
 use super::change::Draft;
 use super::list::{self, Entries};
 use super::state::{Current, Setting};
@@ -20,8 +27,8 @@ use store::Change;
 
 /// Elements between two reports of progress.
 const REPORT_EVERY: usize = 10_000;
-/// Largest id of an imported rule: ids go on growing from it, in signed columns.
-const RULE_ID_MAX: u64 = i64::MAX as u64 / 2;
+/// Largest id of an imported element: ids go on growing from it, in signed columns.
+const ID_MAX: u64 = i64::MAX as u64 / 2;
 
 /// What becomes of what is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +46,7 @@ pub struct Import {
     pub part: Part,
     /// What becomes of what is there.
     pub mode: Mode,
-    /// Rules keep the ids of the file where these are free; else they get new ones.
+    /// Rules and exclusions keep the ids of the file where these are free; else they get new ones.
     pub keep_ids: bool,
     /// What the file says.
     pub content: Imported,
@@ -49,17 +56,17 @@ pub struct Import {
 #[derive(Debug)]
 pub(super) struct Understood {
     mode: Mode,
-    keep_ids: bool,
     settings: Option<BTreeMap<Key, Setting>>,
     block_list: Option<(Option<bool>, Entries)>,
     rules: Option<Vec<UnderstoodRule>>,
+    exclusions: Option<Vec<Given<ExclusionText>>>,
+    analysis: UnderstoodAnalysis,
 }
 
 /// A rule with the id of the file.
 #[derive(Debug)]
 struct UnderstoodRule {
-    id: Option<u64>,
-    text: Arc<RuleText>,
+    given: Given<RuleText>,
     is_danger: bool,
 }
 
@@ -70,12 +77,14 @@ impl Understood {
     /// [`ServiceError::BadLines`] with everything that has no meaning.
     pub fn new(import: Import, terms: &Terms) -> Result<Self, ServiceError> {
         let Import { part: _, mode, keep_ids, content } = import;
-        let Imported { settings, block_list, rules } = content;
+        let Imported { settings, block_list, rules, exclusions, mlc_settings, vhosts } = content;
         let mut bad = BadLines::default();
         let settings = settings.map(|given| understand_settings(given, &mut bad));
         let block_list = block_list.map(|given| understand_list(given, &mut bad, terms));
         let rules = rules.map(|given| understand_rules(given, keep_ids, &mut bad, terms));
-        let understood = Self { mode, keep_ids, settings, block_list, rules };
+        let exclusions = exclusions.map(|given| understand_exclusions(given, keep_ids, &mut bad));
+        let analysis = UnderstoodAnalysis::new(mlc_settings, vhosts, &mut bad);
+        let understood = Self { mode, settings, block_list, rules, exclusions, analysis };
         bad.none_or(understood).map_err(ServiceError::BadLines)
     }
 }
@@ -115,49 +124,90 @@ fn understand_list(
 }
 
 fn understand_rules(
-    given: ImportedRules,
+    given: ImportedElements<RuleText>,
     keep_ids: bool,
     bad: &mut BadLines,
     terms: &Terms,
 ) -> Vec<UnderstoodRule> {
-    let ImportedRules { rules, places } = given;
-    let mut seen: HashMap<u64, usize> = HashMap::new();
-    let mut understood = Vec::with_capacity(rules.len());
-    let total = rules.len();
-    for (at, rule) in rules.into_iter().enumerate() {
+    let ImportedElements { elements, places } = given;
+    let mut ids = Ids { keep: keep_ids, seen: HashMap::new() };
+    let mut understood = Vec::with_capacity(elements.len());
+    let total = elements.len();
+    for (at, rule) in elements.into_iter().enumerate() {
         if at % REPORT_EVERY == 0 {
             terms.report("checking", at, total);
         }
-        if let Some(id) = rule.id.filter(|_| keep_ids) {
-            let text = id.to_string();
-            let refuse = |reason: String, remedy| {
-                Invalid::new(format!("{}: id", places.name(at)), &text, reason, remedy)
-            };
-            if id > RULE_ID_MAX {
-                let reason = format!("an id is at most {RULE_ID_MAX}");
-                bad.push(|| refuse(reason, "choose a smaller one, or import without ids=keep"));
-            } else if let Some(first) = seen.insert(id, at) {
-                let reason = format!("{} has this id already", places.name(first));
-                bad.push(|| refuse(reason, "give each rule an id of its own"));
-            }
-        }
+        let id = ids.take(rule.id, at, &places, bad);
         match Rule::parse(rule.id.unwrap_or(0), &rule.text) {
             Ok(parsed) => understood.push(UnderstoodRule {
-                id: rule.id,
-                text: Arc::new(rule.text),
+                given: Given { id, text: Arc::new(rule.text) },
                 is_danger: rule_danger(&parsed).is_some(),
             }),
-            Err(refused) => {
-                for why in refused {
-                    let name = places.name(at);
-                    let field =
-                        if why.field == "rule" { name } else { format!("{name}: {}", why.field) };
-                    bad.push(|| why.in_field(field));
-                }
-            }
+            Err(refused) => refuse(refused, "rule", &places.name(at), bad),
         }
     }
     understood
+}
+
+fn understand_exclusions(
+    given: ImportedElements<ExclusionText>,
+    keep_ids: bool,
+    bad: &mut BadLines,
+) -> Vec<Given<ExclusionText>> {
+    let ImportedElements { elements, places } = given;
+    let mut ids = Ids { keep: keep_ids, seen: HashMap::new() };
+    let mut understood = Vec::with_capacity(elements.len());
+    for (at, exclusion) in elements.into_iter().enumerate() {
+        let id = ids.take(exclusion.id, at, &places, bad);
+        match Exclusion::parse(exclusion.id.unwrap_or(0), &exclusion.text) {
+            Ok(parsed) => {
+                understood.push(Given { id, text: Arc::new(parsed.spelled(&exclusion.text)) });
+            }
+            Err(refused) => refuse(refused, "exclusion", &places.name(at), bad),
+        }
+    }
+    understood
+}
+
+/// Names what is wrong with an element; `whole` is the field that means all of it.
+fn refuse(refused: Vec<Invalid>, whole: &str, name: &str, bad: &mut BadLines) {
+    for why in refused {
+        let field =
+            if why.field == whole { name.to_owned() } else { format!("{name}: {}", why.field) };
+        bad.push(|| why.in_field(field));
+    }
+}
+
+/// The ids of a file, if they are to be kept.
+struct Ids {
+    keep: bool,
+    /// And who has them.
+    seen: HashMap<u64, usize>,
+}
+
+impl Ids {
+    /// The id that an element is to keep.
+    fn take(
+        &mut self,
+        id: Option<u64>,
+        at: usize,
+        places: &Places,
+        bad: &mut BadLines,
+    ) -> Option<u64> {
+        let id = id.filter(|_| self.keep)?;
+        let text = id.to_string();
+        let refuse = |reason: String, remedy| {
+            Invalid::new(format!("{}: id", places.name(at)), &text, reason, remedy)
+        };
+        if id > ID_MAX {
+            let reason = format!("an id is at most {ID_MAX}");
+            bad.push(|| refuse(reason, "choose a smaller one, or import without ids=keep"));
+        } else if let Some(first) = self.seen.insert(id, at) {
+            let reason = format!("{} has this id already", places.name(first));
+            bad.push(|| refuse(reason, "give each element an id of its own"));
+        }
+        Some(id)
+    }
 }
 
 /// Carries the import out on `draft`.
@@ -181,10 +231,15 @@ pub(super) fn apply(
     if let Some(rules) = &import.rules {
         apply_rules(draft, import, rules)?;
     }
+    if let Some(exclusions) = &import.exclusions {
+        apply_exclusions(draft, import, exclusions)?;
+    }
+    import.analysis.apply(draft, import.mode)?;
     if !draft.changes.is_empty() {
         let counts = |state: &super::state::State| {
             json!({"settings": state.settings.len(), "block_list": state.block_list.len(),
-                   "rules": state.rules.len()})
+                   "rules": state.rules.len(), "exclusions": state.exclusions.len(),
+                   "mlc_settings": state.analysis.mlc.len(), "vhosts": state.analysis.vhosts.len()})
         };
         draft.before = counts(&base.state);
         draft.after = counts(&draft.state);
@@ -215,72 +270,55 @@ fn apply_settings(
     draft.judge_settings()
 }
 
-/// By id where ids are kept, else by content: a rule that is there, equal in every
-/// field, is the same rule.
 fn apply_rules(
     draft: &mut Draft,
     import: &Understood,
     rules: &[UnderstoodRule],
 ) -> Result<(), ServiceError> {
     let before = Arc::clone(&draft.state.rules);
-    // Rules that are there and that no rule of the file is yet.
-    let mut unmatched: HashMap<&RuleText, Vec<u64>> = HashMap::new();
-    for (id, rule) in before.iter().rev() {
-        unmatched.entry(rule).or_default().push(*id);
+    let given: Vec<_> = rules.iter().map(|rule| &rule.given).collect();
+    let assigned = assign(&before, &given, import.mode, draft.state.next_rule_id);
+    expect_room("rules", assigned.total, before.len(), RULES)?;
+    for id in assigned.gone {
+        draft.put_rule(id, None);
     }
-    let mut kept: BTreeMap<u64, &UnderstoodRule> = BTreeMap::new();
-    let mut new = Vec::new();
-    for rule in rules {
-        let id = match rule.id.filter(|_| import.keep_ids) {
-            Some(id) if is_free(import.mode, before.get(&id), &rule.text) => Some(id),
-            Some(_) => None,
-            None => unmatched.get_mut(&*rule.text).and_then(Vec::pop),
-        };
-        // An id that was matched by content may be the kept one of another rule.
-        match id.filter(|id| !kept.contains_key(id)) {
-            Some(id) => drop(kept.insert(id, rule)),
-            None => new.push(rule),
-        }
+    for (id, at) in assigned.put {
+        let rule = &rules[at];
+        let danger = rule.is_danger.then_some(Danger::RuleBlocksAll(id));
+        draft.put_rule(id, Some((Arc::clone(&rule.given.text), danger)));
     }
-    let stay = if import.mode == Mode::Merge {
-        before.keys().filter(|id| !kept.contains_key(id)).count()
-    } else {
-        0
-    };
-    let total = stay + kept.len() + new.len();
-    if total > RULES && total > before.len() {
-        let reason = format!("there would be {total} rules, more than {RULES}");
-        let remedy = "delete rules that are not needed";
-        return Err(ServiceError::Invalid(vec![Invalid::new("rules", "", reason, remedy)]));
-    }
-    if import.mode == Mode::Replace {
-        for id in before.keys().filter(|id| !kept.contains_key(id)) {
-            draft.put_rule(*id, None);
-        }
-    }
-    let highest = kept.keys().next_back().map_or(0, |id| id + 1);
-    draft.state.next_rule_id = draft.state.next_rule_id.max(highest);
-    for (id, rule) in kept {
-        if before.get(&id).is_none_or(|there| *there != rule.text) {
-            draft.put_rule(id, Some(rule.with_id(id)));
-        }
-    }
-    for rule in new {
-        let id = draft.state.next_rule_id;
-        draft.state.next_rule_id += 1;
-        draft.put_rule(id, Some(rule.with_id(id)));
-    }
+    draft.state.next_rule_id = assigned.next_id;
     Ok(())
 }
 
-/// Whether a rule of the file may have its id: nobody has it, or whoever has it is
-/// replaced, or is the same rule.
-fn is_free(mode: Mode, there: Option<&Arc<RuleText>>, text: &RuleText) -> bool {
-    mode == Mode::Replace || there.is_none_or(|there| **there == *text)
+fn apply_exclusions(
+    draft: &mut Draft,
+    import: &Understood,
+    exclusions: &[Given<ExclusionText>],
+) -> Result<(), ServiceError> {
+    let given: Vec<_> = exclusions.iter().collect();
+    let before = &draft.state.exclusions;
+    let assigned = assign(before, &given, import.mode, draft.state.next_exclusion_id);
+    expect_room("exclusions", assigned.total, before.len(), EXCLUSIONS)?;
+    for id in assigned.gone {
+        draft.changes.push(Change::RemoveExclusion(id));
+        draft.state.exclusions.remove(&id);
+    }
+    for (id, at) in assigned.put {
+        let text = &exclusions[at].text;
+        draft.changes.push(Change::PutExclusion(id, Box::new((**text).clone())));
+        draft.state.exclusions.insert(id, Arc::clone(text));
+    }
+    draft.state.next_exclusion_id = assigned.next_id;
+    Ok(())
 }
 
-impl UnderstoodRule {
-    fn with_id(&self, id: u64) -> (Arc<RuleText>, Option<Danger>) {
-        (Arc::clone(&self.text), self.is_danger.then_some(Danger::RuleBlocksAll(id)))
+/// What is too much already may shrink.
+fn expect_room(what: &str, total: usize, before: usize, most: usize) -> Result<(), ServiceError> {
+    if total <= most || total <= before {
+        return Ok(());
     }
+    let reason = format!("there would be {total} {what}, more than {most}");
+    let remedy = format!("delete {what} that are not needed");
+    Err(ServiceError::Invalid(vec![Invalid::new(what, "", reason, &remedy)]))
 }

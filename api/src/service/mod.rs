@@ -93,6 +93,7 @@ impl Write {
             Self::Import(import) => match import.part {
                 Part::BlockList => "import/bl",
                 Part::Rules => "import/erl",
+                Part::Exclusions => "import/wl",
                 Part::Settings => "import/settings",
                 Part::Policy => "import/policy",
             },

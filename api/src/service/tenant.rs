@@ -219,7 +219,10 @@ impl Tenant {
         };
         let is_import = matches!(&*turn.prepared, Prepared::Import(_));
         if terms.validate_only {
-            let is_other = matches!(&*turn.prepared, Prepared::Other(_));
+            let is_other = match &*turn.prepared {
+                Prepared::Other(write) => !matches!(write, Write::Exclusions(_) | Write::Mlc(_)),
+                _ => false,
+            };
             let other = is_other.then_some(turn.call);
             return Ok(Outcome::Foreseen(foreseen(&base, computed, other)));
         }

@@ -185,6 +185,67 @@ async fn rules_keep_their_ids_or_get_new_ones() {
 }
 
 #[tokio::test]
+async fn exclusions_keep_their_ids_or_get_new_ones() {
+    let api = Api::start().await;
+    for rl_id in [1, 2, 3] {
+        api.write("set_dyn_wl", &format!(r#""add": {{"rl_id": {rl_id}}}"#)).await;
+    }
+    let ids = async || {
+        let exclusions = api.bundle().await.content.exclusions.into_iter();
+        exclusions.map(|exclusion| (exclusion.id, exclusion.rl_id)).collect::<Vec<_>>()
+    };
+    // By content, in the spelling that is kept.
+    let file = "{\"id\": 9, \"rl_id\": \" 2\"}\n{\"rl_id\": 4, \"mz\": \"ARGS|URL\"}\n";
+    let told = import(&api, "wl?mode=merge&validate=only", file).await.value();
+    assert_eq!((counts(&told, "exclusions"), ids().await.len()), ([1, 0, 0], 3));
+    assert_eq!(told["diff"]["exclusions"]["examples"][0]["after"]["rl_id"], "4");
+    let done = import(&api, "wl?mode=merge", file).await.value();
+    assert_eq!(counts(&done, "exclusions"), [1, 0, 0]);
+    assert_eq!(ids().await[3], (4, "4".into()));
+    let again = import(&api, "wl?mode=merge", file).await.value();
+    assert_eq!(again["generation"], done["generation"]);
+
+    // By id, where it is free.
+    let file = r#"[{"id": 1, "rl_id": 8}, {"id": 20, "rl_id": 9}]"#;
+    import(&api, "wl?mode=merge&ids=keep", file).await.value();
+    assert_eq!(ids().await[4..], [(20, "9".into()), (21, "8".into())]);
+
+    let whole = export(&api, READ, "wl").await;
+    let done = import(&api, "wl?mode=replace&ids=keep", r#"{"id": 1, "rl_id": 7}"#).await.value();
+    assert_eq!(counts(&done, "exclusions"), [0, 1, 5]);
+    assert_eq!(ids().await, [(1, "7".into())]);
+    let done = import(&api, "wl?mode=replace&ids=keep", &whole).await.value();
+    assert_eq!(counts(&done, "exclusions"), [5, 1, 0]);
+    assert_eq!(export(&api, READ, "wl").await, whole);
+    assert_eq!(api.write("set_dyn_wl", r#""add": {"rl_id": 5}"#).await["id"], 22);
+    // Every export can be imported, and so can answers.
+    for source in [
+        "v2/export/wl",
+        "v2/export/wl?format=jsonl",
+        "get_dyn_wl",
+        "get_dyn_wl?extended=yes",
+        "v2/get_dyn_wl?extended=yes",
+    ] {
+        let file = api.get(&format!("/nw-api/{source}"), READ).await.text;
+        let same = import(&api, "wl?mode=replace&ids=keep", &file).await.value();
+        assert_eq!(same["diff"].get("exclusions"), None, "{source}: {same}");
+    }
+
+    let before = api.bundle().await;
+    let bad = "{\"rl_id\": 1}\n{\"rl_id\": \"x\"}\n{\"rl_id\": 1, \"mz\": \"WHAT\"}\n";
+    let answer = import(&api, "wl?mode=replace", bad).await;
+    let fields: Vec<_> = answer.error().errors.into_iter().map(|error| error.field).collect();
+    assert_eq!(fields, ["line 2: rl_id", "line 3: mz"]);
+    let twice = r#"[{"id": 3, "rl_id": 1}, {"id": 3, "rl_id": 2}]"#;
+    let answer = import(&api, "wl?mode=merge&ids=keep", twice).await;
+    assert!(answer.refused(422, "invalid_value").starts_with("wl[1]: id"));
+    let many = "{\"rl_id\": 1}\n".repeat(policy::limits::EXCLUSIONS);
+    let answer = import(&api, "wl?mode=merge", &many).await;
+    assert!(answer.refused(422, "invalid_value").contains("more than 10000"));
+    assert_eq!(api.bundle().await, before);
+}
+
+#[tokio::test]
 async fn a_whole_policy_goes_into_another_waf_id() {
     let api = Api::start().await;
     api.write("set_dyn_settings", r#""set": {"nwaf_host_wl": "a.com", "active": false}"#).await;
@@ -193,12 +254,23 @@ async fn a_whole_policy_goes_into_another_waf_id() {
     api.write("set_dyn_erl", r#""add": {"ip": "3.3.3.3", "active": false}"#).await;
     api.write("set_dyn_erl", r#""add": {"ua": "YQ=="}"#).await;
     api.write("set_dyn_erl", r#""del": {"id": 1}"#).await;
+    api.write("set_dyn_wl", r#""add": {"rl_id": "*"}"#).await;
+    let exclusion = r#""add": {"rl_id": 7, "domain": "a.com", "mz": "URL|ARGS", "pattern": "\"x",
+        "extension": "$URL_X:/t", "comment": "noisy", "active": false}"#;
+    api.write("set_dyn_wl", exclusion).await;
+    api.write("set_dyn_wl", r#""del": {"rid": 1}"#).await;
+    api.write("set_mlc_settings", r#""set": {"active": false, "brute__interval": 7}"#).await;
+    let detection = r#""set": {"ddos__enable": true, "ddos__wl_ip": ["1.1.1.1", "2.2.2.0/24"]}"#;
+    api.write("set_mlc_settings", detection).await;
+    api.write("set_vhosts_list", r#""vhosts_list": "b.com, a.com""#).await;
     let backup = export(&api, READ, "policy").await;
     let told: Value = serde_json::from_str(&backup).unwrap();
     assert_eq!(
         (&told["format"], &told["revision"]["generation"]),
-        (&json!("nwaf policy 1"), &json!(7))
+        (&json!("nwaf policy 1"), &json!(13))
     );
+    // It says how detection is set, which nodes are not told.
+    api.get("/nw-api/v2/export/policy", NODE).await.refused(403, "forbidden");
 
     let database = api.app.service.store();
     let waf = database.add_waf("second", 2_000).await.unwrap();
@@ -213,19 +285,43 @@ async fn a_whole_policy_goes_into_another_waf_id() {
     let into = "policy?mode=replace&ids=keep";
     let done = import_by(&api, "second-key-0123456789", into, &backup, "*/*").await.value();
     assert_eq!((&done["session"], &done["generation"]), (&json!(2_000), &json!(2)), "{done}");
-    let copy: Value =
-        serde_json::from_str(&export(&api, "second-key-0123456789", "policy").await).unwrap();
-    for part in ["settings", "block_list", "rules"] {
-        assert_eq!(copy[part], told[part], "{part}");
-    }
+    // The same text but for its place in history.
+    let without_revision = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter(|line| !line.starts_with("\"revision\""));
+        lines.map(str::to_owned).collect()
+    };
+    let copy = export(&api, "second-key-0123456789", "policy").await;
+    assert_eq!(without_revision(&copy), without_revision(&backup));
+    assert_eq!(copy.lines().count(), without_revision(&copy).len() + 1);
+    // Ids go on above those of the copy.
+    let add = r#"{"key": "second-key-0123456789", "add": {"rl_id": 9}}"#;
+    assert_eq!(api.json("/nw-api/set_dyn_wl", add).await.value()["id"], 3);
     // The first one did not move, and importing its own copy moves nothing.
     let same = import(&api, into, &backup).await.value();
-    assert_eq!((&same["generation"], counts(&same, "settings")), (&json!(7), [0; 3]));
+    assert_eq!((&same["generation"], counts(&same, "settings")), (&json!(13), [0; 3]));
     let settings = export(&api, READ, "settings").await;
     let same = import(&api, "settings?mode=replace", &settings).await.value();
-    assert_eq!(same["generation"], 7);
+    assert_eq!(same["generation"], 13);
     let fewer = import(&api, "settings?mode=replace", r#"{"nwaf_ip_wl": "9.9.9.9"}"#).await.value();
     assert_eq!(counts(&fewer, "settings"), [0, 1, 1]);
+    // What a document does not speak of stays; what it speaks of is replaced or added to.
+    let part = r#"{"format": "nwaf policy 1", "vhosts": ["a.com", "c.com"],
+        "mlc_settings": {"brute__interval": {"value": 9, "active": true}}}"#;
+    let told = import(&api, "policy?mode=merge&validate=only", part).await.value();
+    assert_eq!(counts(&told, "vhosts"), [1, 0, 0]);
+    assert_eq!(counts(&told, "mlc_settings"), [0, 1, 0]);
+    let told = import(&api, "policy?mode=replace&validate=only", part).await.value();
+    assert_eq!(counts(&told, "vhosts"), [1, 0, 1]);
+    assert_eq!(counts(&told, "mlc_settings"), [0, 1, 2]);
+    assert_eq!(told["diff"]["vhosts"]["examples"][0]["after"], "c.com");
+    assert!(told["diff"].get("exclusions").is_none(), "{told}");
+    let bad = r#"{"format": "nwaf policy 1", "vhosts": ["a.com", "*"], "exclusions": [{"mz": "x"}],
+        "mlc_settings": {"brute__interval": {"value": 0, "active": true}}}"#;
+    let answer = import(&api, "policy?mode=merge", bad).await;
+    let fields: Vec<_> = answer.error().errors.into_iter().map(|error| error.field).collect();
+    let expected =
+        ["exclusions[0]: rl_id", "exclusions[0]: mz", "mlc_settings.brute__interval", "vhosts[1]"];
+    assert_eq!(fields, expected);
     // One line of the log, whatever it was.
     let log = api.get("/nw-api/get_event_log", ADMIN).await.value();
     assert_eq!(log["events"][0]["call"], "import/settings");

@@ -114,6 +114,11 @@ impl ExclusionWrite {
 }
 
 impl ExclusionPatch {
+    /// The exclusion it names.
+    pub fn id(&self) -> Option<u64> {
+        self.rid.as_ref().map(|RuleId(id)| *id)
+    }
+
     /// Writes the given fields over `exclusion`.
     pub fn apply(self, exclusion: &mut ExclusionText) {
         let text = |field: &mut String, given: Option<String>| {
@@ -178,7 +183,7 @@ pub fn exclusions_text<'a>(
 pub fn read_exclusions(text: &str) -> Result<Vec<(u64, ExclusionText)>, AnswerError> {
     let mut exclusions = Vec::new();
     for (line, text) in lines(text)? {
-        let exclusion = read_line(text).ok_or_else(|| {
+        let exclusion = exclusion_line(text).ok_or_else(|| {
             let reason = "not of the form id: N active: True rule: wl:RL domain=D \"Z:...\"";
             AnswerError::Line { line, reason: reason.to_owned() }
         })?;
@@ -188,7 +193,8 @@ pub fn read_exclusions(text: &str) -> Result<Vec<(u64, ExclusionText)>, AnswerEr
     Ok(exclusions)
 }
 
-fn read_line(line: &str) -> Option<(u64, ExclusionText)> {
+/// Reads one line of an answer.
+pub(crate) fn exclusion_line(line: &str) -> Option<(u64, ExclusionText)> {
     let (id, rest) = line.strip_prefix("id: ")?.split_once(" active: ")?;
     let (active, rest) = rest.split_once(" rule: wl:")?;
     let (rl_id, rest) = rest.split_once(" domain=")?;

@@ -163,6 +163,14 @@ pub fn mlc_value(key: MlcKey, value: Value) -> Result<MlcValue, Vec<Invalid>> {
     MlcValue::parse(key, &input)
 }
 
+/// A value of a setting in any of the forms that clients use; `field` names it for errors.
+///
+/// # Errors
+/// JSON that is no value of any setting.
+pub(crate) fn mlc_input(field: &str, json: &str) -> Result<MlcInput, Malformed> {
+    parse_json(field, json).map(|Input(input)| input)
+}
+
 /// `get_vhosts_list`: a Python literal whose list is a text of JSON.
 pub fn vhosts_text<'a>(vhosts: impl IntoIterator<Item = &'a str>) -> String {
     let list: Vec<&str> = vhosts.into_iter().collect();

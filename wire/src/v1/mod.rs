@@ -27,6 +27,7 @@ pub use answer::{
     Provenance, RuleLine, STATUS_LINE, SettingLine, block_list_extended_text, block_list_text,
     rules_text, settings_text, spaced_json,
 };
+pub(crate) use exclusion::exclusion_line;
 pub use exclusion::{
     ExclusionLine, ExclusionPatch, ExclusionWrite, exclusions_text, read_exclusions,
 };
@@ -34,10 +35,12 @@ pub use fields::{FIELD_NAMES, Fields, Malformed, body_text, parse_body};
 pub(crate) use fields::{parse_json, parse_object};
 pub(crate) use lenient::CommaList;
 pub use lenient::{Flag, RuleId};
+pub(crate) use mlc::mlc_input;
 pub use mlc::{
     MlcLine, MlcWrite, VhostsWrite, mlc_json, mlc_text, mlc_value, read_mlc, read_vhosts,
     vhosts_text,
 };
+pub(crate) use object::SettingsObject;
 pub use read::{AnswerError, read_block_list, read_rules, read_settings};
 pub use rule::{RulePatch, encode_domains};
 pub use training::{

@@ -13,7 +13,7 @@ use super::fields::short;
 use super::lenient::Flag;
 
 /// The names that an object may have.
-pub(super) trait Name: Copy + Ord + FromStr + 'static {
+pub(crate) trait Name: Copy + Ord + FromStr + 'static {
     /// Every one.
     const NAMES: &'static [Self];
     /// How it is written.
@@ -37,7 +37,7 @@ impl Name for MlcKey {
 }
 
 /// Settings of a request: no name twice, also under an alias.
-pub(super) struct SettingsObject<K, V> {
+pub(crate) struct SettingsObject<K, V> {
     /// `active`.
     pub active: Option<bool>,
     /// In the order in which they were given.

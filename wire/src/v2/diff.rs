@@ -23,8 +23,17 @@ pub struct Diff {
     pub block_list_active: Option<Switch>,
     /// Rules, by id.
     pub rules: PartDiff,
-    /// What else changes, as the action log will have it: exclusions, settings of analysis,
-    /// virtual hosts, trainings, models. The name is that of the call.
+    /// Signature exclusions, by id; given where one differs, as what follows.
+    #[serde(default, skip_serializing_if = "PartDiff::is_empty")]
+    pub exclusions: PartDiff,
+    /// Settings of behavioural analysis, by name.
+    #[serde(default, skip_serializing_if = "PartDiff::is_empty")]
+    pub mlc_settings: PartDiff,
+    /// Virtual hosts, by name.
+    #[serde(default, skip_serializing_if = "PartDiff::is_empty")]
+    pub vhosts: PartDiff,
+    /// What else changes, as the action log will have it: the order of virtual hosts,
+    /// trainings, models. The name is that of the call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other: Option<Example>,
 }
@@ -64,6 +73,11 @@ pub struct Switch {
 }
 
 impl PartDiff {
+    /// Nothing differs.
+    pub fn is_empty(&self) -> bool {
+        (self.added, self.changed, self.removed) == (0, 0, 0)
+    }
+
     /// An element comes.
     pub fn add(&mut self, name: impl ToString, after: impl FnOnce() -> Value) {
         self.added += 1;
@@ -96,7 +110,8 @@ impl Diff {
     /// The same without examples.
     #[must_use]
     pub fn without_examples(mut self) -> Self {
-        for part in [&mut self.settings, &mut self.block_list, &mut self.rules] {
+        let Self { settings, block_list, rules, exclusions, mlc_settings, vhosts, .. } = &mut self;
+        for part in [settings, block_list, rules, exclusions, mlc_settings, vhosts] {
             part.examples.clear();
         }
         self

@@ -4,19 +4,20 @@
 //! [`LINES_NAMED`], and all of them are counted; meaning is `policy`'s business. What
 //! `export` writes and what the `get_` calls answer can be read.
 
+mod document;
+mod elements;
+
 use std::collections::BTreeMap;
 
-use policy::limits::{LIST_ENTRIES, RULES};
-use policy::{Invalid, Key, RuleText};
+use policy::limits::LIST_ENTRIES;
+use policy::{ExclusionText, Invalid, Key, MlcInput, MlcKey, RuleText};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::Revision;
-use crate::v1::{
-    CommaList, Flag, Malformed, RuleLine, RulePatch, STATUS_LINE, parse_json, parse_object,
-};
+use crate::v1::{CommaList, Flag, Malformed, RuleLine, STATUS_LINE, parse_json, parse_object};
 
 /// Bad lines of an import that are named; further ones are counted.
 pub const LINES_NAMED: usize = 1_000;
@@ -30,9 +31,11 @@ pub enum Part {
     BlockList,
     /// The extended rules.
     Rules,
+    /// The signature exclusions.
+    Exclusions,
     /// The settings.
     Settings,
-    /// All of it.
+    /// All of it, what behavioural analysis is told included.
     Policy,
 }
 
@@ -44,7 +47,13 @@ pub struct Imported {
     /// The block list.
     pub block_list: Option<ImportedList>,
     /// The rules.
-    pub rules: Option<ImportedRules>,
+    pub rules: Option<ImportedElements<RuleText>>,
+    /// The signature exclusions.
+    pub exclusions: Option<ImportedElements<ExclusionText>>,
+    /// Settings of behavioural analysis by name, none twice.
+    pub mlc_settings: Option<Vec<ImportedMlc>>,
+    /// The virtual hosts.
+    pub vhosts: Option<Vec<String>>,
 }
 
 /// A setting of a file.
@@ -69,22 +78,33 @@ pub struct ImportedList {
     pub places: Places,
 }
 
-/// Rules of a file.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ImportedRules {
+/// A setting of behavioural analysis of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportedMlc {
+    /// Which.
+    pub key: MlcKey,
+    /// Its value.
+    pub value: MlcInput,
+    /// Whether it acts.
+    pub active: bool,
+}
+
+/// Rules or exclusions of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportedElements<T> {
     /// In the order of the file.
-    pub rules: Vec<ImportedRule>,
+    pub elements: Vec<ImportedElement<T>>,
     /// Where they stand.
     pub places: Places,
 }
 
-/// A rule of a file.
+/// A rule or an exclusion of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImportedRule {
+pub struct ImportedElement<T> {
     /// The id it had.
     pub id: Option<u64>,
     /// What it says.
-    pub text: RuleText,
+    pub text: T,
 }
 
 /// How elements of a file are named to people.
@@ -163,6 +183,12 @@ pub struct PolicyExport {
     pub block_list: PolicyListExport,
     /// In the order of ids.
     pub rules: Vec<RuleLine>,
+    /// The signature exclusions, in the order of ids.
+    pub exclusions: Vec<ExclusionExport>,
+    /// Settings of behavioural analysis that are set, by name.
+    pub mlc_settings: BTreeMap<&'static str, MlcExport>,
+    /// The virtual hosts, in their order.
+    pub vhosts: Vec<String>,
 }
 
 impl PolicyExport {
@@ -177,6 +203,44 @@ pub struct SettingExport {
     pub value: String,
     /// Whether it acts.
     pub active: bool,
+}
+
+/// A setting of behavioural analysis of an export.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct MlcExport {
+    /// A flag, a number or an array of texts.
+    pub value: Value,
+    /// Whether it acts.
+    pub active: bool,
+}
+
+/// A signature exclusion of an export, in the spelling that is kept.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ExclusionExport {
+    /// Identity.
+    pub id: u64,
+    /// Whether it takes part.
+    pub active: bool,
+    /// Number of a signature, or `*`.
+    pub rl_id: String,
+    /// Host pattern.
+    pub domain: String,
+    /// Zones joined by `|`; empty for all.
+    pub mz: String,
+    /// Conditions on the request.
+    pub extension: String,
+    /// What the text that was found has to contain.
+    pub pattern: String,
+    /// For people.
+    pub comment: String,
+}
+
+impl ExclusionExport {
+    /// Joins an identity and a text.
+    pub fn new(id: u64, text: &ExclusionText) -> Self {
+        let ExclusionText { rl_id, domain, mz, extension, pattern, comment, active } = text.clone();
+        Self { id, active, rl_id, domain, mz, extension, pattern, comment }
+    }
 }
 
 /// The block list of an export.
@@ -205,9 +269,14 @@ impl Imported {
         let text = crate::v1::body_text(file)?;
         Ok(match part {
             Part::BlockList => Self { block_list: Some(list(text, begins)?), ..Self::default() },
-            Part::Rules => Self { rules: Some(rules(text, begins)?), ..Self::default() },
-            Part::Settings => Self { settings: Some(settings("", text)?), ..Self::default() },
-            Part::Policy => policy(text)?,
+            Part::Rules => Self { rules: Some(elements::read(text, begins)?), ..Self::default() },
+            Part::Exclusions => {
+                Self { exclusions: Some(elements::read(text, begins)?), ..Self::default() }
+            }
+            Part::Settings => {
+                Self { settings: Some(document::settings("", text)?), ..Self::default() }
+            }
+            Part::Policy => document::policy(text)?,
         })
     }
 }
@@ -333,132 +402,6 @@ fn list(text: &str, begins: Option<u8>) -> Result<ImportedList, FileError> {
         Ok(entry)
     })?;
     Ok(ImportedList { active: None, entries, places })
-}
-
-fn rules(text: &str, begins: Option<u8>) -> Result<ImportedRules, FileError> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Whole<'a> {
-        #[serde(borrow)]
-        erl: Vec<&'a RawValue>,
-    }
-    if begins == Some(b'[') {
-        let elements: Vec<&RawValue> = parse_json("erl", text)?;
-        return rule_elements("erl", &elements);
-    }
-    if begins == Some(b'{') && !is_lines(text, begins) && !is_rule(text) {
-        let Whole { erl } = parse_object("", text)?;
-        return rule_elements("erl", &erl);
-    }
-    let (rules, places) = each_line(text, RULES, "rules", |line| rule("", line))?;
-    Ok(ImportedRules { rules, places })
-}
-
-/// Whether a single object is a rule, and no answer of `v2/get_dyn_erl`.
-fn is_rule(text: &str) -> bool {
-    !matches!(serde_json::from_str::<Value>(text), Ok(Value::Object(object)) if object.contains_key("erl"))
-}
-
-fn rule_elements(name: &'static str, elements: &[&RawValue]) -> Result<ImportedRules, FileError> {
-    expect_room(elements.len().saturating_sub(1), RULES, "rules")?;
-    let places = Places::Elements(name);
-    let (mut rules, mut bad) = (Vec::with_capacity(elements.len()), BadLines::default());
-    for (at, element) in elements.iter().enumerate() {
-        match rule(&places.name(at), element.get()) {
-            Ok(rule) => rules.push(rule),
-            Err(Malformed::Field(why)) => bad.push(|| why),
-            // The file as a whole is JSON, so every element of it is.
-            Err(why) => return Err(why.into()),
-        }
-    }
-    bad.none_or(ImportedRules { rules, places }).map_err(FileError::Lines)
-}
-
-fn rule(name: &str, json: &str) -> Result<ImportedRule, Malformed> {
-    /// What extended answers tell of a rule and nobody can set.
-    const TOLD: [&str; 3] = ["author", "created", "updated"];
-    let patch: RulePatch = if TOLD.iter().any(|told| json.contains(told)) {
-        let mut fields: serde_json::Map<String, Value> = parse_object(name, json)?;
-        fields.retain(|field, _| !TOLD.contains(&field.as_str()));
-        parse_object(name, &Value::Object(fields).to_string())?
-    } else {
-        parse_object(name, json)?
-    };
-    let mut rule = ImportedRule { id: patch.id(), text: RuleText::default() };
-    patch.apply(&mut rule.text);
-    Ok(rule)
-}
-
-/// Settings by name: a text, or an object with `value` and `active`. Answers of
-/// `get_dyn_settings` in both dialects have these forms, too.
-fn settings(name: &str, text: &str) -> Result<Vec<ImportedSetting>, Malformed> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Setting {
-        Text(String),
-        Full { value: String, active: Option<Flag> },
-    }
-    let mut fields: BTreeMap<String, &RawValue> = parse_object(name, text)?;
-    if let (1, Some(inner)) = (fields.len(), fields.get("settings")) {
-        return settings("settings", inner.get());
-    }
-    let mut flag = true;
-    if let Some(given) = fields.remove("active") {
-        flag = parse_json::<Flag>("active", given.get())?.0;
-    }
-    fields.remove("status");
-    fields.remove("details");
-    let idle: Vec<String> =
-        fields.remove("inactive").map_or(Ok(vec![]), |raw| parse_json("inactive", raw.get()))?;
-    fields
-        .into_iter()
-        .map(|(field, raw)| {
-            let place = if name.is_empty() { field.clone() } else { format!("{name}.{field}") };
-            let key =
-                field.parse::<Key>().map_err(|why| Malformed::Field(why.in_field(&*place)))?;
-            let (value, active) = match parse_json(&place, raw.get())? {
-                Setting::Text(value) => (value, None),
-                Setting::Full { value, active } => (value, active.map(|flag| flag.0)),
-            };
-            let active = active.unwrap_or(flag && !idle.contains(&field));
-            Ok(ImportedSetting { key, value, active })
-        })
-        .collect()
-}
-
-fn policy(text: &str) -> Result<Imported, FileError> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct List {
-        active: Flag,
-        bl: Vec<String>,
-    }
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Document<'a> {
-        format: String,
-        #[serde(default, rename = "revision")]
-        _revision: Option<Revision>,
-        #[serde(borrow)]
-        settings: Option<&'a RawValue>,
-        block_list: Option<List>,
-        #[serde(borrow)]
-        rules: Option<Vec<&'a RawValue>>,
-    }
-    let document: Document<'_> = parse_object("", text)?;
-    if document.format != POLICY_FORMAT {
-        let remedy = format!("import what export/policy wrote: its format is {POLICY_FORMAT:?}");
-        let reason = "this is no policy, or a newer one";
-        return Err(Malformed::field("format", &document.format, reason, &remedy).into());
-    }
-    let block_list = document.block_list.map(|list| ImportedList {
-        active: Some(list.active.0),
-        entries: list.bl,
-        places: Places::Elements("block_list.bl"),
-    });
-    let all = document.settings.map(|raw| settings("settings", raw.get())).transpose()?;
-    let rules = document.rules.map(|rules| rule_elements("rules", &rules)).transpose()?;
-    Ok(Imported { settings: all, block_list, rules })
 }
 
 #[cfg(test)]

@@ -37,12 +37,7 @@ pub(super) fn mlc(draft: &mut Draft, write: &MlcWrite) -> Result<(), ServiceErro
                 }
                 before.insert(key.name().into(), logged(old));
                 after.insert(key.name().into(), logged(Some(&setting)));
-                draft.changes.push(Change::Analysis(AnalysisChange::PutMlc {
-                    name: key.name(),
-                    value: mlc_json(&setting.value).to_string(),
-                    active: setting.active,
-                }));
-                draft.state.analysis.mlc.insert(key, setting);
+                put_mlc(draft, key, Some(setting));
             }
         }
         MlcWrite::Del(names) => {
@@ -50,10 +45,10 @@ pub(super) fn mlc(draft: &mut Draft, write: &MlcWrite) -> Result<(), ServiceErro
                 .iter()
                 .map(|name| MlcKey::of_short_name(name.trim()).map_err(|why| why.in_field("del")));
             for key in collect(keys).map_err(ServiceError::Invalid)? {
-                if let Some(old) = draft.state.analysis.mlc.remove(&key) {
-                    before.insert(key.name().into(), logged(Some(&old)));
+                if let Some(old) = draft.state.analysis.mlc.get(&key) {
+                    before.insert(key.name().into(), logged(Some(old)));
                     after.insert(key.name().into(), Value::Null);
-                    draft.changes.push(Change::Analysis(AnalysisChange::RemoveMlc(key.name())));
+                    put_mlc(draft, key, None);
                 }
             }
         }
@@ -62,8 +57,29 @@ pub(super) fn mlc(draft: &mut Draft, write: &MlcWrite) -> Result<(), ServiceErro
     Ok(())
 }
 
-/// A setting for the action log, of a long list only the beginning.
-fn logged(setting: Option<&MlcSetting>) -> Value {
+/// Sets or removes a setting, unless it is so already.
+pub(in crate::service) fn put_mlc(draft: &mut Draft, key: MlcKey, setting: Option<MlcSetting>) {
+    let mlc = &mut draft.state.analysis.mlc;
+    if mlc.get(&key) == setting.as_ref() {
+        return;
+    }
+    let change = match setting {
+        Some(setting) => {
+            let value = mlc_json(&setting.value).to_string();
+            let active = setting.active;
+            mlc.insert(key, setting);
+            AnalysisChange::PutMlc { name: key.name(), value, active }
+        }
+        None => {
+            mlc.remove(&key);
+            AnalysisChange::RemoveMlc(key.name())
+        }
+    };
+    draft.changes.push(Change::Analysis(change));
+}
+
+/// A setting for people, of a long list only the beginning.
+pub(in crate::service) fn logged(setting: Option<&MlcSetting>) -> Value {
     let Some(MlcSetting { value, active }) = setting else { return Value::Null };
     let value = mlc_json(value);
     let text = value.to_string();
@@ -84,24 +100,38 @@ pub(super) fn vhosts(draft: &mut Draft, write: &VhostsWrite) -> Result<(), Servi
     });
     let parsed = collect(parsed).map_err(ServiceError::Invalid)?;
     let next: Vec<String> = parsed.into_iter().flatten().collect();
+    let old = Arc::clone(&draft.state.analysis.vhosts);
+    place_vhosts(draft, FIELD, next)?;
+    if !Arc::ptr_eq(&old, &draft.state.analysis.vhosts) {
+        draft.before = json!({"vhosts_list": *old});
+        draft.after = json!({"vhosts_list": *draft.state.analysis.vhosts});
+    }
+    Ok(())
+}
+
+/// Replaces the list of virtual hosts, none of them twice, unless it is so already.
+///
+/// # Errors
+/// They are too many.
+pub(in crate::service) fn place_vhosts(
+    draft: &mut Draft,
+    field: &str,
+    next: Vec<String>,
+) -> Result<(), ServiceError> {
     if next.len() > VHOSTS {
         let reason = format!("the list has more than {VHOSTS} virtual hosts");
         let remedy = "list those whose models are worth their memory";
-        return Err(ServiceError::Invalid(vec![Invalid::new(FIELD, "", reason, remedy)]));
+        return Err(ServiceError::Invalid(vec![Invalid::new(field, "", reason, remedy)]));
     }
-    let old = &draft.state.analysis.vhosts;
-    if **old == next {
-        return Ok(());
+    if *draft.state.analysis.vhosts != next {
+        draft.changes.push(Change::Analysis(AnalysisChange::PlaceVhosts(next.clone())));
+        draft.state.analysis.vhosts = Arc::new(next);
     }
-    draft.before = json!({"vhosts_list": **old});
-    draft.after = json!({"vhosts_list": next});
-    draft.changes.push(Change::Analysis(AnalysisChange::PlaceVhosts(next.clone())));
-    draft.state.analysis.vhosts = Arc::new(next);
     Ok(())
 }
 
 /// The name of a virtual host as nginx may have it: a host, or a pattern but `*`.
-fn vhost(field: &str, text: &str) -> Result<HostPattern, Invalid> {
+pub(in crate::service) fn vhost(field: &str, text: &str) -> Result<HostPattern, Invalid> {
     match text.parse::<HostPattern>().map_err(|why| why.in_field(field))? {
         HostPattern::Any => {
             let remedy = "name hosts: example.com, .example.com or *.example.com";
