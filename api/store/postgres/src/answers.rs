@@ -36,7 +36,7 @@ pub(super) async fn keep(
     answer: &KeptAnswer,
 ) -> Result<(), StoreError> {
     // Numbers are given one after the other.
-    sqlx::query!("SELECT id FROM waf WHERE id = $1 FOR UPDATE", waf.0)
+    sqlx::query!("SELECT id FROM waf WHERE id = $1 FOR NO KEY UPDATE", waf.0)
         .fetch_optional(&mut *connection)
         .await
         .map_err(failed)?

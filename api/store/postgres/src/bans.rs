@@ -8,7 +8,7 @@ use store::{
     WafId, bans_json,
 };
 
-use super::{Postgres, failed, from_row, to_row};
+use super::{Postgres, failed, from_row, no_waf, to_row};
 
 /// A row as the engine has it.
 struct Row {
@@ -119,6 +119,8 @@ impl Bans for Postgres {
             }
         };
         let mut transaction = self.begin().await?;
+        // Takes its turn before it looks: of two who lift a ban, one does.
+        take_numbers(&mut transaction, waf, 0).await?;
         let found = sqlx::query_as!(
             Row,
             r#"SELECT id, revision, address, domain, bt, rule, reason, source, start_ms, until_ms,
@@ -218,8 +220,11 @@ impl Bans for Postgres {
     }
 
     async fn forget_bans(&self, now_ms: i64, most: u32) -> Result<u64, StoreError> {
+        // Said twice: the second one is asked again of a row that was extended while this
+        // statement waited for it.
         sqlx::query!(
-            "DELETE FROM ban WHERE id IN (SELECT id FROM ban WHERE kept_until_ms <= $1 LIMIT $2)",
+            "DELETE FROM ban WHERE id IN (SELECT id FROM ban WHERE kept_until_ms <= $1 LIMIT $2)
+                 AND kept_until_ms <= $1",
             now_ms,
             i64::from(most)
         )
@@ -265,7 +270,7 @@ async fn take_numbers(
     )
     .fetch_one(connection)
     .await
-    .map_err(failed)?;
+    .map_err(|why| no_waf(why, waf))?;
     Ok(last - count)
 }
 
@@ -360,5 +365,110 @@ mod tests {
         assert_eq!(ids, [5, 7, 8, 9, 4, 6]);
         assert_eq!(state, BanState { revision: 12, floor: 10 });
         assert_eq!(store.count_bans(1).await.unwrap(), [(WAF, 4)]);
+    }
+
+    /// Waits until somebody waits for a lock of this database.
+    async fn somebody_waits(store: &Postgres) {
+        let waits = async {
+            loop {
+                let waiting: i64 = sqlx::query_scalar(
+                    "SELECT count(*) FROM pg_stat_activity
+                     WHERE datname = current_database() AND wait_event_type = 'Lock'",
+                )
+                .fetch_one(&store.pool)
+                .await
+                .unwrap();
+                if waiting > 0 {
+                    return;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(4), waits).await.expect("nobody waits");
+    }
+
+    #[tokio::test]
+    async fn a_ban_that_is_extended_meanwhile_is_not_forgotten() {
+        const WAF: WafId = WafId::DEFAULT;
+        let url = support::Postgres::shared().fresh_database();
+        let store = Postgres::open(&url, Mode::ReadWrite { now_ms: 1 }).await.unwrap();
+        let ban = story::bans::ban("1.1.1.1", 1_000);
+        store.add_bans(WAF, &[ban], 1, Action::default()).await.unwrap();
+        // As `add_bans` extends it, held open.
+        let mut extending = store.begin().await.unwrap();
+        sqlx::query("UPDATE ban SET until_ms = 9000, kept_until_ms = 9000")
+            .execute(&mut *extending)
+            .await
+            .unwrap();
+        let forgetting = store.forget_bans(2_000, 10);
+        let committing = async {
+            somebody_waits(&store).await;
+            extending.commit().await.unwrap();
+        };
+        let (forgotten, ()) = tokio::join!(forgetting, committing);
+        assert_eq!(forgotten.unwrap(), 0);
+        assert_eq!(store.count_bans(2_000).await.unwrap(), [(WAF, 1)]);
+    }
+
+    #[tokio::test]
+    async fn of_two_who_lift_a_ban_one_does() {
+        const WAF: WafId = WafId::DEFAULT;
+        let url = support::Postgres::shared().fresh_database();
+        let store = Postgres::open(&url, Mode::ReadWrite { now_ms: 1 }).await.unwrap();
+        let ban = story::bans::ban("1.1.1.1", 1_000);
+        let id = store.add_bans(WAF, &[ban], 1, Action::default()).await.unwrap()[0].id;
+        let mut first = store.begin().await.unwrap();
+        take_numbers(&mut first, WAF, 1).await.unwrap();
+        sqlx::query("UPDATE ban SET lifted = true, revision = 2")
+            .execute(&mut *first)
+            .await
+            .unwrap();
+        let wanted = Lift::Id(id);
+        let second = store.lift_bans(WAF, &wanted, 2, Action::default());
+        let committing = async {
+            somebody_waits(&store).await;
+            first.commit().await.unwrap();
+        };
+        let (lifted, ()) = tokio::join!(second, committing);
+        assert_eq!(lifted.unwrap(), []);
+        let nobody = store.lift_bans(WafId(77), &wanted, 2, Action::default()).await;
+        assert!(matches!(nobody, Err(StoreError::NoWaf(WafId(77)))), "{nobody:?}");
+    }
+
+    /// Who commits a million entries holds the row of the WAF id for seconds.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn bans_do_not_wait_for_a_commit() {
+        use std::sync::{Arc, Mutex, mpsc};
+
+        use store::Store as _;
+
+        const WAF: WafId = WafId::DEFAULT;
+        let url = support::Postgres::shared().fresh_database();
+        let store = Arc::new(Postgres::open(&url, Mode::ReadWrite { now_ms: 1 }).await.unwrap());
+        let (told, writes) = mpsc::channel();
+        let (go_on, held) = mpsc::channel::<()>();
+        let (told, held) = (Mutex::new(told), Mutex::new(held));
+        let progress = store::Progress(Some(Arc::new(move |_| {
+            told.lock().unwrap().send(()).unwrap();
+            let _ = tokio::task::block_in_place(|| held.lock().unwrap().recv());
+        })));
+        let commit = store::Commit {
+            base: store.pulse().await.unwrap().waf(WAF).unwrap().revision,
+            changes: vec![store::Change::AppendBlockEntries(vec!["1.1.1.1".to_owned()])],
+            delta: None,
+            forced: false,
+            next_rule_id: 1,
+            action: Action::default(),
+            answer: None,
+            progress,
+        };
+        let committing = Arc::clone(&store);
+        let committing = tokio::spawn(async move { committing.commit(WAF, commit).await });
+        tokio::task::block_in_place(|| writes.recv()).unwrap();
+        let ban = story::bans::ban("1.1.1.1", 1_000);
+        let banned = store.add_bans(WAF, &[ban], 1, Action::default()).await;
+        drop(go_on);
+        assert_eq!(banned.unwrap().len(), 1);
+        committing.await.unwrap().unwrap();
     }
 }

@@ -203,8 +203,10 @@ impl Store for Postgres {
         let mut transaction = self.begin().await?;
         let Commit { base, changes, delta, forced, next_rule_id, action, answer, progress } =
             commit;
+        // Others commit afterwards; bans, reports and keys, which only refer to the row, need
+        // not wait for a million entries.
         let row = sqlx::query!(
-            "SELECT session, generation, forced_at FROM waf WHERE id = $1 FOR UPDATE",
+            "SELECT session, generation, forced_at FROM waf WHERE id = $1 FOR NO KEY UPDATE",
             waf.0
         )
         .fetch_optional(&mut *transaction)
