@@ -312,17 +312,22 @@ impl Tenant {
         self.bans.send_if_modified(|known| std::mem::replace(known, number) != number);
     }
 
-    /// Wakes who waits for another revision; whether this is one.
+    /// Wakes who waits for another revision; whether this is a newer one. An older one was
+    /// overtaken on its way here: who follows must not be told of it afterwards.
     pub(super) fn announce(&self, revision: Revision) -> bool {
-        let moved = |known: &mut Revision| std::mem::replace(known, revision) != revision;
-        let is_other = self.revision.send_if_modified(moved);
-        if is_other {
+        let moved = |known: &mut Revision| {
+            let is_newer = revision > *known;
+            *known = revision.max(*known);
+            is_newer
+        };
+        let is_newer = self.revision.send_if_modified(moved);
+        if is_newer {
             let waf = self.waf.to_string();
             let gauge = metrics::gauge!("nwaf_api_generation", "waf_id" => waf.clone());
             gauge.set(revision.generation as f64);
             metrics::gauge!("nwaf_api_session", "waf_id" => waf).set(revision.session as f64);
         }
-        is_other
+        is_newer
     }
 }
 
@@ -371,4 +376,30 @@ fn kept_answer(actor: &Actor, terms: &Terms, written: &Written) -> Option<KeptAn
         at_ms: now_ms(),
         answer: serde_json::to_string(written).expect("plain data has a JSON form"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What another task heard of the store before a commit may be told after it.
+    #[tokio::test]
+    async fn what_was_overtaken_is_not_announced() {
+        let directory = tempfile::tempdir().unwrap();
+        let mode = store_sqlite::Mode::ReadWrite { now_ms: 1 };
+        let store = store_sqlite::Sqlite::open(&directory.path().join("s.db"), mode).await.unwrap();
+        let tenant = Tenant::new(WafId::DEFAULT, Arc::new(store), Arc::default());
+        let seen = tenant.revisions();
+        let at = |session, generation| Revision { session, generation };
+        for (revision, is_newer, shown) in [
+            (at(5, 7), true, at(5, 7)),
+            (at(5, 6), false, at(5, 7)),
+            (at(5, 7), false, at(5, 7)),
+            (at(4, 9), false, at(5, 7)),
+            (at(6, 1), true, at(6, 1)),
+        ] {
+            assert_eq!(tenant.announce(revision), is_newer, "{revision}");
+            assert_eq!(*seen.borrow(), shown);
+        }
+    }
 }
