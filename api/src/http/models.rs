@@ -22,7 +22,7 @@ use super::openapi::{ReadRequest, WriteAnswer};
 use super::read::POLICY_READERS;
 use super::segment::Segment;
 use super::write::{make, run};
-use crate::service::{NewModel, ServiceError, Write};
+use crate::service::{NewModel, ServiceError, Write, check_model_bytes};
 
 /// Scopes that store models.
 const TRAINERS: &[Scope] = &[Scope::Mlc];
@@ -183,6 +183,8 @@ pub async fn get_model(
         let why = Invalid::new("vhost", &vhost, reason, remedy);
         return Err(ServiceError::NotFound(why).into());
     };
+    let checking = tokio::task::spawn_blocking(move || check_model_bytes(&model).map(|()| model));
+    let model = checking.await.map_err(ServiceError::from)??;
     let label = [(header::CONTENT_TYPE, "application/octet-stream")];
     let response = described((label, model.bytes).into_response(), &model.row);
     Ok(answer::at_revision(response, current.revision))

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use policy::{HostPattern, Invalid, MlcKey, MlcSettings, MlcValue};
-use store::{ModelRow, StoreError, StoredAnalysis};
+use sha2::{Digest as _, Sha256};
+use store::{Model, ModelRow, StoreError, StoredAnalysis};
 
 use super::state::corrupt;
 
@@ -17,6 +18,32 @@ pub struct MlcSetting {
     pub value: MlcValue,
     /// Whether it acts.
     pub active: bool,
+}
+
+/// # Errors
+/// [`StoreError::Corrupt`] where no write of this program can have put this row there.
+fn check_model(model: &ModelRow) -> Result<(), StoreError> {
+    let row = || format!("model {}", model.vhost);
+    model.vhost.parse::<HostPattern>().map_err(|why| corrupt(row(), &[why]))?;
+    let is_digit = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
+    if model.sha256.len() != 64 || !model.sha256.bytes().all(is_digit) {
+        let reason = format!("sha256 {:?} is no digest", model.sha256);
+        return Err(StoreError::Corrupt { row: row(), reason });
+    }
+    Ok(())
+}
+
+/// Checks that a model is the one that was stored.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] where it is not. Takes as long as the model is large.
+pub fn check_model_bytes(model: &Model) -> Result<(), StoreError> {
+    check_model(&model.row)?;
+    if crate::key::hex(&Sha256::digest(&model.bytes)) == model.row.sha256 {
+        return Ok(());
+    }
+    let row = format!("model {}", model.row.vhost);
+    Err(StoreError::Corrupt { row, reason: "its bytes do not have its sha256".to_owned() })
 }
 
 /// What behavioural analysis is told. Cloning is cheap: what may be large is shared.
@@ -52,8 +79,12 @@ impl Analysis {
                 .parse::<HostPattern>()
                 .map_err(|why| corrupt(format!("virtual host {vhost}"), &[why]))?;
         }
-        let models = stored.models.into_iter().map(|model| (model.vhost.clone(), model));
-        Ok(Self { mlc, vhosts: Arc::new(stored.vhosts), models: Arc::new(models.collect()) })
+        let mut models = BTreeMap::new();
+        for model in stored.models {
+            check_model(&model)?;
+            models.insert(model.vhost.clone(), model);
+        }
+        Ok(Self { mlc, vhosts: Arc::new(stored.vhosts), models: Arc::new(models) })
     }
 
     /// The settings in force: those that are set and act, else their defaults.

@@ -35,6 +35,7 @@ use wire::v1::{
 };
 use wire::v2::{BadLines, Part, Revision};
 
+pub use analysis::check_model_bytes;
 pub use import::{Import, Mode};
 use pulse::Pulses;
 pub use state::Current;

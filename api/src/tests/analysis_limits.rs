@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use policy::limits::VHOSTS;
 
-use super::support::{ADMIN, Answer, Api, LIVE, MLC, READ};
+use super::support::{ADMIN, Answer, Api, LIVE, MLC, NODE, READ};
 use crate::http::Live;
 
 async fn order(api: &Api, fields: &str) -> Answer {
@@ -102,6 +102,24 @@ async fn corrupt_rows_are_named_not_skipped() {
         let message =
             api.get("/nw-api/get_training_uri", ADMIN).await.refused(500, "store_corrupt");
         assert!(message.contains(row), "{statement}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn a_corrupt_model_is_named_and_not_handed_out() {
+    for statement in [
+        "UPDATE model SET sha256 = 'a' || char(10)",
+        "UPDATE model SET sha256 = 'x' || substr(sha256, 2)",
+        "UPDATE model SET bytes = x'00'",
+        "UPDATE model SET vhost = 'a..b'",
+    ] {
+        let api = Api::start().await;
+        assert_eq!(put_model(&api, "a.com").await.status, 200);
+        api.tamper(statement).await;
+        let api = api.restart().await;
+        let answer = api.get("/nw-api/v2/models/a.com", NODE).await;
+        let message = answer.refused(500, "store_corrupt");
+        assert!(message.contains("model a.") && message.contains("corrupt"), "{message}");
     }
 }
 
