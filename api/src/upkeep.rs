@@ -39,13 +39,14 @@ pub async fn attacks(service: Arc<Service>, mut days: watch::Receiver<u32>) {
 async fn tidy_attacks(service: &Service, keep_days: u32) -> Result<(), StoreError> {
     let events = service.store().events();
     events.prepare_days(now_ms()).await?;
-    let wafs: Vec<_> = service.pulse().await?.wafs.iter().map(|waf| waf.id).collect();
     let before_ms = match keep_days {
         0 => 0,
         days => now_ms() - i64::from(days) * DAY_MS,
     };
     let mut steps = 0;
     loop {
+        // Asked before each turn: what a WAF id that was made meanwhile records stays.
+        let wafs: Vec<_> = service.pulse().await?.wafs.iter().map(|waf| waf.id).collect();
         let done = events.forget_attacks(before_ms, &wafs, ATTACKS_STEPS).await?;
         steps += done;
         if done < ATTACKS_STEPS {
