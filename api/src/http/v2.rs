@@ -65,7 +65,8 @@ pub async fn report(State(app): State<Arc<App>>, request: Request) -> Result<Res
         }
     }
     let agent = AgentRow { report, address: client.to_string(), at_ms: now_ms() };
-    app.service.put_agent(caller.tenant.waf(), agent).await?;
+    let is_writable = caller.expect_writable().is_ok();
+    app.service.put_agent(caller.tenant.waf(), agent, is_writable).await?;
     Ok(axum::Json(serde_json::json!({"status": "success"})).into_response())
 }
 

@@ -238,10 +238,17 @@ impl Service {
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn put_agent(&self, waf: WafId, agent: AgentRow) -> Result<(), StoreError> {
-        match self.store.put_agent(waf, agent.clone()).await {
-            Err(StoreError::ReadOnly) => {}
-            other => return other,
+    pub async fn put_agent(
+        &self,
+        waf: WafId,
+        agent: AgentRow,
+        is_writable: bool,
+    ) -> Result<(), StoreError> {
+        if is_writable {
+            match self.store.put_agent(waf, agent.clone()).await {
+                Err(StoreError::ReadOnly) => {}
+                other => return other,
+            }
         }
         let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
         reports.insert((waf, agent.report.node.clone()), agent);

@@ -217,6 +217,14 @@ async fn nodes_report_and_are_listed() {
         .body(Body::from(r#"{"node": "a", "revision": {"session": 1}}"#));
     let message = api.send(request.unwrap()).await.refused(400, "invalid_field");
     assert!(message.contains("revision.generation"), "{message}");
+
+    // In read-only mode the latest report is shown, and the database is left alone.
+    api.app.set_live(crate::http::Live { read_only: true, ..super::support::LIVE });
+    assert_eq!(send(report("web-9", AgentState::Published)).await.status, 200);
+    let agents = api.get("/nw-api/v2/agents", ADMIN).await.value();
+    assert_eq!(agents["agents"].as_array().unwrap().len(), 2);
+    let stored = api.app.service.store().agents(WafId::DEFAULT).await.unwrap();
+    assert_eq!(stored.len(), 1);
 }
 
 #[tokio::test]

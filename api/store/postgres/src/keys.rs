@@ -173,9 +173,13 @@ async fn log_now(
     log_action(connection, waf, generation, action).await
 }
 
-/// Says that the keys are others now.
+/// Says that the keys are others now. By the clock, too: after a restore the same number
+/// must not come back for other keys.
 async fn keys_moved(connection: &mut PgConnection) -> Result<(), StoreError> {
-    sqlx::query!("UPDATE installation SET keys_version = keys_version + 1 WHERE id = 1")
+    sqlx::query!(
+        "UPDATE installation
+         SET keys_version = greatest(keys_version + 1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint) WHERE id = 1"
+    )
         .execute(connection)
         .await
         .map(drop)

@@ -167,9 +167,13 @@ async fn log_now(
     log_action(connection, waf, generation, action).await
 }
 
-/// Says that the keys are others now.
+/// Says that the keys are others now. By the clock, too: after a restore the same number
+/// must not come back for other keys.
 async fn keys_moved(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    sqlx::query!("UPDATE installation SET keys_version = keys_version + 1 WHERE id = 1")
+    sqlx::query!(
+        "UPDATE installation
+         SET keys_version = max(keys_version + 1, CAST(unixepoch('subsec') * 1000 AS INTEGER)) WHERE id = 1"
+    )
         .execute(connection)
         .await
         .map(drop)
