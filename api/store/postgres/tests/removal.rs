@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use policy::{ExclusionText, RuleText};
+use policy::RuleText;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use store::{
     Action, AgentRow, AnalysisChange, Bans as _, Change, Commit, KeptAnswer, KeyRow, LoggedDelta,
@@ -56,7 +56,7 @@ async fn fill(store: &Postgres, waf: WafId, name: &str) {
         Change::PutSetting { name: "nwaf_ip_wl", value: "1.1.1.1".to_owned(), active: true },
         Change::PlaceBlockEntries(Arc::new(vec!["1.1.1.1".to_owned()])),
         Change::PutRule(1, Arc::new(RuleText::default())),
-        Change::PutExclusion(1, Box::new(ExclusionText::default())),
+        Change::PutExclusion(1, Box::default()),
         Change::Analysis(setting),
         Change::Analysis(AnalysisChange::PlaceVhosts(vec![vhost])),
         Change::Analysis(model),
