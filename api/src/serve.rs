@@ -90,9 +90,9 @@ pub async fn run(
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(Arc::clone(&service).follow(stopped.clone()));
     if !config.ro_mode {
-        tasks.spawn(upkeep::attacks(Arc::clone(&service), retention_days.clone()));
-        tasks.spawn(upkeep::bans(Arc::clone(&service), stopped.clone()));
-        tasks.spawn(forget(Arc::clone(&service), retention_days));
+        tasks.spawn(upkeep::attacks(Arc::clone(&app), retention_days.clone()));
+        tasks.spawn(upkeep::bans(Arc::clone(&app), stopped.clone()));
+        tasks.spawn(forget(Arc::clone(&app), retention_days));
     }
     if !config.peers.is_empty() {
         let following = peers.follow(config.peers.clone(), Arc::clone(&service), stopped.clone());
@@ -224,13 +224,13 @@ fn local(listener: &TcpListener, configured: SocketAddr) -> SocketAddr {
 }
 
 /// Forgets old entries of the action log, now and then.
-async fn forget(service: Arc<Service>, mut days: watch::Receiver<u32>) {
+async fn forget(app: Arc<App>, mut days: watch::Receiver<u32>) {
     const DAY_MS: i64 = 86_400_000;
     loop {
         let keep_days = *days.borrow_and_update();
-        if keep_days > 0 && matches!(service.role(), Role::Primary) {
+        if keep_days > 0 && app.is_keeper() {
             let before = now_ms() - i64::from(keep_days) * DAY_MS;
-            forget_before(&service, before).await;
+            forget_before(&app.service, before).await;
         }
         tokio::select! {
             () = tokio::time::sleep(FORGET_INTERVAL) => {}

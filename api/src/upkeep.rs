@@ -1,16 +1,20 @@
 //! What has to be done now and then, so that the record of attacks and the bans neither
-//! grow for ever nor run out of places. Only where the database takes writes.
+//! grow for ever nor run out of places. Only where writes are taken: not on a replica, not in
+//! read-only mode, not behind a newer primary.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use store::{DAY_MS, Role, StoreError};
+use store::{DAY_MS, StoreError};
 use tokio::sync::watch;
 
+use crate::http::App;
 use crate::service::{Service, now_ms};
 
 /// How often old attacks are forgotten, and places for the next days made.
 const ATTACKS_INTERVAL: Duration = Duration::from_secs(3_600);
+/// How often a server that does not look after the database sees whether it has to.
+const KEEPER_INTERVAL: Duration = Duration::from_secs(60);
 /// Steps in which attacks are forgotten before others have their turn.
 const ATTACKS_STEPS: u32 = 10;
 /// A pause between them, so that batches of nodes come through.
@@ -21,16 +25,15 @@ const BANS_INTERVAL: Duration = Duration::from_secs(60);
 const BANS_BATCH: u32 = 1_000;
 
 /// Looks after the record of attacks; ends with the sender of `days`.
-pub async fn attacks(service: Arc<Service>, mut days: watch::Receiver<u32>) {
+pub async fn attacks(app: Arc<App>, mut days: watch::Receiver<u32>) {
     loop {
         let keep_days = *days.borrow_and_update();
-        if matches!(service.role(), Role::Primary)
-            && let Err(why) = tidy_attacks(&service, keep_days).await
-        {
+        let is_keeper = app.is_keeper();
+        if is_keeper && let Err(why) = tidy_attacks(&app.service, keep_days).await {
             tracing::warn!(error = %why, "the record of attacks was not tidied");
         }
         tokio::select! {
-            () = tokio::time::sleep(ATTACKS_INTERVAL) => {}
+            () = tokio::time::sleep(if is_keeper { ATTACKS_INTERVAL } else { KEEPER_INTERVAL }) => {}
             changed = days.changed() => if changed.is_err() { return },
         }
     }
@@ -61,9 +64,9 @@ async fn tidy_attacks(service: &Service, keep_days: u32) -> Result<(), StoreErro
 }
 
 /// Looks after bans until `stop` turns true.
-pub async fn bans(service: Arc<Service>, mut stop: watch::Receiver<bool>) {
+pub async fn bans(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     loop {
-        if let Err(why) = tidy_bans(&service).await {
+        if let Err(why) = tidy_bans(&app).await {
             tracing::warn!(error = %why, "the bans were not tidied");
         }
         tokio::select! {
@@ -73,13 +76,13 @@ pub async fn bans(service: Arc<Service>, mut stop: watch::Receiver<bool>) {
     }
 }
 
-async fn tidy_bans(service: &Service) -> Result<(), StoreError> {
-    let store = service.store();
+async fn tidy_bans(app: &App) -> Result<(), StoreError> {
+    let store = app.service.store();
     for (waf, bans) in store.count_bans(now_ms()).await? {
         metrics::gauge!("nwaf_api_bans", "waf_id" => waf.to_string()).set(bans as f64);
     }
-    while matches!(service.role(), Role::Primary)
-        && store.forget_bans(now_ms(), BANS_BATCH).await? == u64::from(BANS_BATCH)
-    {}
+    while app.is_keeper() && store.forget_bans(now_ms(), BANS_BATCH).await? == u64::from(BANS_BATCH)
+    {
+    }
     Ok(())
 }

@@ -30,6 +30,11 @@ impl App {
         !self.live().read_only && self.peers.were_asked() && matches!(pulse.role, Role::Primary)
     }
 
+    /// Whether this server looks after the database: as of the last question, it takes writes.
+    pub fn is_keeper(&self) -> bool {
+        self.role_name(self.service.role()) == "primary"
+    }
+
     /// The server in a word.
     pub fn role_name(&self, role: Role) -> &'static str {
         match role {

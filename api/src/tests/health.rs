@@ -24,7 +24,9 @@ async fn a_primary_is_one_until_it_is_made_read_only() {
     assert_eq!(role.value(), json!({"role": "primary"}));
     assert_eq!(role.header("x-nw-role"), "primary");
 
+    assert!(api.app.is_keeper());
     api.app.set_live(Live { read_only: true, ..LIVE });
+    assert!(!api.app.is_keeper(), "old entries would be forgotten in read-only mode");
     assert_eq!(statuses(&api).await, [200, 200, 503, 200]);
     assert_eq!(api.get("/role", "").await.value(), json!({"role": "read_only"}));
     let read = api.get("/nw-api/get_dyn_bl", NODE).await;
@@ -37,6 +39,7 @@ async fn before_the_peers_were_asked_nothing_is_written() {
     let path = format!("/nw-api/set_dyn_bl?key={ADMIN}");
     let refused = api.post(&path, "application/json", WRITE);
     refused.await.refused(503, "read_only");
+    assert!(!api.app.is_keeper());
     assert_eq!(statuses(&api).await, [200, 200, 503, 200]);
     assert_eq!(api.get("/nw-api/get_dyn_bl", NODE).await.status, 200);
 }
